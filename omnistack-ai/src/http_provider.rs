@@ -136,8 +136,8 @@ impl HttpProvider {
         Self::new(client, "groq", ProviderFamily::Groq).with_key(&key)
     }
 
-    /// Creates a provider whose API has the form of OpenAI's chat completions. The base URL contains the version, such
-    /// as `http://localhost:11434/v1`.
+    /// Creates a provider whose API has the form of OpenAI's chat completions. The base URL contains the version: for
+    /// Ollama, it is `http://localhost:11434/v1`.
     pub fn compatible(client: Client, name: impl Into<Cow<'static, str>>, base_url: impl Into<String>) -> Self {
         Self::new(client, name, ProviderFamily::Compatible).with_base_url(base_url)
     }
