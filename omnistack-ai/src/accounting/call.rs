@@ -70,6 +70,8 @@ pub struct CallStart {
     pub reserved_cost: Option<Cost>,
     /// The prompt version.
     pub prompt: Option<String>,
+    /// The route and the variant of an experiment, such as `support@new`.
+    pub variant: Option<String>,
     /// A label under which the app finds the usage.
     pub purpose: Option<&'static str>,
     /// The time limit of the whole call. A call that is open a minute longer is lost.
@@ -87,6 +89,7 @@ impl CallStart {
             reserved_repair: 0,
             reserved_cost: None,
             prompt: None,
+            variant: None,
             purpose: None,
             total_timeout: Duration::from_secs(600),
         }

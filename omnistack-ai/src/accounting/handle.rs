@@ -123,6 +123,7 @@ impl Accounting {
             reserved_repair,
             reserved_cost,
             prompt,
+            variant,
             purpose,
             total_timeout,
         } = start;
@@ -139,6 +140,7 @@ impl Accounting {
                 reserved_output,
                 reserved_repair,
                 reserved_cost,
+                variant: variant.as_deref().map(stored_name),
             },
             expires_at: started_at + total_timeout + LOST_AFTER,
             prompt: prompt.as_deref().map(stored_name),

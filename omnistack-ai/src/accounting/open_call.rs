@@ -50,6 +50,8 @@ pub(super) struct HeldCall {
     /// The tokens of a second turn.
     pub(super) reserved_repair: u64,
     pub(super) reserved_cost: Option<Cost>,
+    /// The route and the variant of an experiment.
+    pub(super) variant: Option<String>,
 }
 
 /// The part of the answer that has arrived.
@@ -164,6 +166,7 @@ impl OpenCall {
             id: self.id,
             caller: self.held.caller,
             asked_model: self.held.asked_model.clone(),
+            variant: self.held.variant.clone(),
             started_at: self.held.started_at,
             status,
             provider,

@@ -32,6 +32,8 @@ pub(super) struct CallPlan {
     pub(super) targets: Vec<RouteTarget>,
     /// The shortest time after which one of them accepts calls, if all wait for a rate limit.
     pub(super) wait: Option<Duration>,
+    /// The route and the variant of an experiment.
+    pub(super) variant: Option<String>,
     pub(super) validator: Option<SchemaValidator>,
     pub(super) cache_key: Option<CacheKey>,
     pub(super) estimated_input: u64,

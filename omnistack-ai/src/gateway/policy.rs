@@ -59,12 +59,12 @@ impl Engine {
             deadline.limit("gateway", resolved).await??;
         }
         let estimated_input = estimate::input_tokens(request);
-        let cache_key = if kind == CallKind::Chat { CacheKey::of(&caller, request, &options) } else { None };
         let (tenant, plan) = (caller.tenant, &*tenant_plan);
         // All of them, also if they wait for a rate limit: an answer of the cache needs no provider.
         let routed = match kind {
             CallKind::Chat => {
-                let query = RouteQuery { request: &*request, tenant, plan, options: &options, estimated_input };
+                let (request, user) = (&*request, caller.user);
+                let query = RouteQuery { request, tenant, user, plan, options: &options, estimated_input };
                 self.router.route(query)?
             }
             CallKind::Embeddings => {
@@ -72,6 +72,10 @@ impl Engine {
                 let query = EmbeddingRouteQuery { request: &asked, tenant, plan, options: &options, estimated_input };
                 self.router.route_embeddings(query)?
             }
+        };
+        let cache_key = match kind {
+            CallKind::Chat => CacheKey::of(&caller, request, &options, routed.variant.as_deref()),
+            CallKind::Embeddings => None,
         };
         let default_model = || routed.targets.first().map(|target| target.model.clone()).unwrap_or_default();
         let asked_model = if request.model.is_empty() { default_model() } else { request.model.clone() };
@@ -81,6 +85,7 @@ impl Engine {
             asked_model,
             targets: routed.targets,
             wait: routed.wait,
+            variant: routed.variant,
             validator,
             cache_key,
             estimated_input,
@@ -120,6 +125,7 @@ impl Engine {
             // A fallback to the most expensive target stays within the reservation.
             reserved_cost: costs.max_by_key(|cost| cost.pico()),
             prompt: plan.options.prompt.clone(),
+            variant: plan.variant.clone(),
             purpose: plan.options.purpose,
             total_timeout: plan.options.timeouts.total,
         };

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
+    flag_variant::{FlagSubject, FlagVariants},
     http::Error,
-    identity::{Plan, TenantId},
+    identity::{Plan, TenantId, UserId},
 };
-use sha2::{Digest as _, Sha256};
 
 use super::{
     allowed::AllowedModels,
@@ -15,6 +15,7 @@ use super::{
     complexity::{Complexity, complexity_of},
     endings::{EndingModel, ending_models},
     error,
+    experiment::stable_seed,
     health::{Availability, HealthTrial, ProviderHealth},
     needs::RequestNeeds,
     strategy::{OrderSeed, RouteStrategy, TargetFacts, order},
@@ -43,6 +44,8 @@ pub struct RouteQuery<'a> {
     pub request: &'a ChatRequest,
     /// The tenant that pays.
     pub tenant: TenantId,
+    /// The user, by whom experiments can choose the variant.
+    pub user: Option<UserId>,
     /// The plan of the tenant.
     pub plan: &'a Plan,
     /// The options of the call.
@@ -95,6 +98,8 @@ pub(crate) struct RoutedTargets {
     pub(crate) targets: Vec<RouteTarget>,
     /// The shortest time after which one of them accepts calls, if the accounts of all of them must wait.
     pub(crate) wait: Option<Duration>,
+    /// The route and the variant that the caller has in an experiment, such as `support@new`.
+    pub(crate) variant: Option<String>,
 }
 
 impl RoutedTargets {
@@ -120,6 +125,7 @@ pub(super) struct RouterState {
     pub(super) allowed_models: Vec<String>,
     pub(super) requires_prices: bool,
     pub(super) health: ProviderHealth,
+    pub(super) flags: FlagVariants,
     pub(super) clock: Clock,
 }
 
@@ -127,6 +133,7 @@ pub(super) struct RouterState {
 struct Question<'a> {
     asked: &'a str,
     tenant: TenantId,
+    user: Option<UserId>,
     plan: &'a Plan,
     options: &'a CallOptions,
     input: u64,
@@ -160,11 +167,12 @@ impl AiRouter {
 
     /// Returns the targets of [`targets`](Self::targets), also if all of them must wait.
     pub(crate) fn route(&self, query: RouteQuery<'_>) -> Result<RoutedTargets, Error> {
-        let RouteQuery { request, tenant, plan, options, estimated_input } = query;
+        let RouteQuery { request, tenant, user, plan, options, estimated_input } = query;
         let default = self.0.default_model.as_str();
         self.select(&Question {
             asked: if matches!(request.model.as_str(), "" | DEFAULT_NAME) { default } else { &request.model },
             tenant,
+            user,
             plan,
             options,
             input: estimated_input,
@@ -188,6 +196,7 @@ impl AiRouter {
         self.select(&Question {
             asked: if request.model.is_empty() { EMBEDDING_ALIAS } else { &request.model },
             tenant,
+            user: None,
             plan,
             options,
             input: estimated_input,
@@ -234,9 +243,19 @@ impl AiRouter {
     fn select(&self, question: &Question<'_>) -> Result<RoutedTargets, Error> {
         let asked = question.asked;
         let only = question.options.provider.as_deref();
-        let Candidates { list, strategy, is_replaced } = self.0.directory.find(asked, only, self.0.clock.now())?;
+        let Candidates { list, strategy, is_replaced, experiment } =
+            self.0.directory.find(asked, only, self.0.clock.now())?;
         let list = self.permitted(list, question)?;
-        let facts: Vec<TargetFacts> = list.iter().map(|candidate| self.facts(candidate, question)).collect();
+        let subject = FlagSubject { tenant: question.tenant, user: question.user, plan: question.plan };
+        let chosen = experiment.as_ref().and_then(|rule| rule.choose(&list, subject, &self.0.flags));
+        let variant = experiment.zip(chosen.as_deref()).map(|(rule, chosen)| rule.reference(chosen));
+        let facts: Vec<TargetFacts> = list
+            .iter()
+            .map(|candidate| {
+                let is_chosen = chosen.is_some() && candidate.variant == chosen;
+                self.facts(candidate, question, is_chosen)
+            })
+            .collect();
         let mut ordered = order(&facts, strategy, seed(strategy, question));
         // The estimate is not exact, so a model that seems too small is only tried later.
         ordered.sort_by_key(|(place, _)| is_too_long(&list[*place], question.input));
@@ -252,7 +271,7 @@ impl AiRouter {
             (&list[place], format!("{asked}{replaced}: {why}"))
         });
         let tokens = question.input.saturating_add(question.output);
-        Ok(self.by_health(reasoned.collect(), tokens))
+        Ok(RoutedTargets { variant, ..self.by_health(reasoned.collect(), tokens) })
     }
 
     /// Returns the candidates that the tenant may use and that are able to answer.
@@ -276,12 +295,13 @@ impl AiRouter {
         Ok(list)
     }
 
-    fn facts(&self, candidate: &Candidate, question: &Question<'_>) -> TargetFacts {
+    fn facts(&self, candidate: &Candidate, question: &Question<'_>, is_chosen: bool) -> TargetFacts {
         TargetFacts {
             weight: candidate.weight,
             complexity: candidate.complexity,
             cost: candidate.info.as_ref().and_then(|info| info.estimate(question.input, question.output)),
             latency: self.0.health.latency(candidate.provider.name(), &candidate.model),
+            is_chosen,
         }
     }
 
@@ -329,7 +349,7 @@ impl AiRouter {
         let wait = shortest.filter(|_| ready.is_empty());
         let mut targets = if wait.is_some() { waiting } else { ready };
         targets.truncate(MAX_TARGETS);
-        RoutedTargets { targets, wait }
+        RoutedTargets { targets, wait, variant: None }
     }
 }
 
@@ -347,9 +367,5 @@ fn seed(strategy: RouteStrategy, question: &Question<'_>) -> OrderSeed {
     let Some(sticky) = &question.options.sticky else {
         return OrderSeed { complexity, seed: rand::random(), is_sticky: false };
     };
-    let hash =
-        Sha256::new().chain_update(question.tenant.to_string()).chain_update("\0").chain_update(sticky).finalize();
-    let mut first = [0_u8; 8];
-    first.copy_from_slice(&hash[..8]);
-    OrderSeed { complexity, seed: u64::from_be_bytes(first), is_sticky: true }
+    OrderSeed { complexity, seed: stable_seed(question.tenant, sticky), is_sticky: true }
 }

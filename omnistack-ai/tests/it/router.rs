@@ -30,7 +30,7 @@ fn targets(app: &TestApp, model: &str) -> Vec<String> {
     let request = ChatRequest::new(model, [Message::user("Hi")]);
     let (plan, options) = (Plan::new("test"), CallOptions::default());
     let tenant = Id::from_uuid(uuid::Uuid::nil());
-    let query = RouteQuery { request: &request, tenant, plan: &plan, options: &options, estimated_input: 10 };
+    let query = RouteQuery { request: &request, tenant, user: None, plan: &plan, options: &options, estimated_input: 10 };
     match router.targets(query) {
         Ok(targets) => targets.iter().map(|target| format!("{}/{}", target.provider.name(), target.model)).collect(),
         Err(error) => vec![error.code().to_owned()],
@@ -77,7 +77,7 @@ on_each_database! {
         let request = ChatRequest::new("smart", [Message::user("Hi")]);
         let (plan, options) = (Plan::new("test"), CallOptions::default());
         let tenant = Id::from_uuid(uuid::Uuid::nil());
-        let query = RouteQuery { request: &request, tenant, plan: &plan, options: &options, estimated_input: 10 };
+        let query = RouteQuery { request: &request, tenant, user: None, plan: &plan, options: &options, estimated_input: 10 };
         let target = router.targets(query).unwrap().remove(0);
         router.health().record(&target, Ok(()), Duration::from_millis(20));
         let mut error = LlmError::new(LlmErrorKind::RateLimited, "fake", "slow down");
