@@ -70,8 +70,8 @@ impl AiGateway {
     /// # Errors
     /// [`AiError::Refused`] with 402 `AI_BUDGET_EXCEEDED`, 403 `MODEL_NOT_ALLOWED`, 404
     /// `MODEL_NOT_FOUND`, 410 `MODEL_RETIRED`, 422 `CONTENT_REFUSED` or `VALIDATION_FAILED`, 429
-    /// `PROVIDER_RATE_LIMITED`, 503 `GUARDRAIL_UNAVAILABLE` or `AI_UNAVAILABLE`; [`AiError::Upstream`] if no provider has
-    /// answered, with the failure of the provider that was asked last.
+    /// `PROVIDER_RATE_LIMITED`, 503 `GUARDRAIL_UNAVAILABLE` or `AI_UNAVAILABLE`; [`AiError::Upstream`] if no provider
+    /// has answered, with the failure of the provider that was asked last.
     pub async fn complete(
         &self,
         caller: AiCaller,

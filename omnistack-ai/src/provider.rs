@@ -86,8 +86,8 @@ impl Call {
 /// A provider of models.
 ///
 /// An implementation makes one attempt: retries, fallbacks, budgets and prices are the gateway's. It keeps the time
-/// limits of the [`Call`], and it ends the upstream request when the future or the stream is dropped. If its responses state
-/// rate limits, it passes them to [`Call::report_rate_limits`].
+/// limits of the [`Call`], and it ends the upstream request when the future or the stream is dropped. If its responses
+/// state rate limits, it passes them to [`Call::report_rate_limits`].
 #[async_trait]
 pub trait LlmProvider: Debug + Send + Sync + 'static {
     /// Returns the name, such as `openai`. It is unique in an app.

@@ -1,7 +1,7 @@
 //! The port for the variants of feature flags.
 //!
-//! The module of the feature `flags` implements it. A module that has different ways to do something, such as models that
-//! are compared with each other, asks [`FlagVariants`] for the variant of a caller:
+//! The module of the feature `flags` implements it. A module that has different ways to do something, such as models
+//! that are compared with each other, asks [`FlagVariants`] for the variant of a caller:
 //!
 //! ```
 //! use omnistack_core::{flag_variant::{FlagSubject, FlagVariants}, identity::{Plan, TenantId}};
@@ -38,8 +38,8 @@ pub trait FlagVariantSource: Send + Sync + 'static {
     fn variant(&self, flag: &str, subject: FlagSubject<'_>) -> Option<String>;
 }
 
-/// The variants of the app's flags. It is in the [`Context`](crate::module::Context) of each app. By default, no flag has
-/// variants. Cheap to clone.
+/// The variants of the app's flags. It is in the [`Context`](crate::module::Context) of each app. By default, no flag
+/// has variants. Cheap to clone.
 #[derive(Clone)]
 pub struct FlagVariants(Arc<dyn FlagVariantSource>);
 
@@ -58,8 +58,8 @@ impl FlagVariants {
         Self(Arc::new(source))
     }
 
-    /// Returns the name of the variant that a flag gives to a caller. Returns `None` if the flag does not exist, is off for
-    /// the caller, or has no variants.
+    /// Returns the name of the variant that a flag gives to a caller. Returns `None` if the flag does not exist, is off
+    /// for the caller, or has no variants.
     pub fn variant(&self, flag: &str, subject: FlagSubject<'_>) -> Option<String> {
         self.0.variant(flag, subject)
     }

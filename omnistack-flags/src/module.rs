@@ -35,8 +35,8 @@ pub const MIGRATIONS: Migrations = migrations!["0001_flags"];
 
 /// Module of feature flags: `.with(FeatureFlags::default())`.
 ///
-/// It provides [`Flags`], and its variants to other modules, applies the changes of all replicas, serves callers at `/api/v1/app/feature-flags`,
-/// and operators at `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`.
+/// It provides [`Flags`], and its variants to other modules, applies the changes of all replicas, serves callers at
+/// `/api/v1/app/feature-flags`, and operators at `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`.
 ///
 /// ```
 /// use omnistack_flags::FeatureFlags;

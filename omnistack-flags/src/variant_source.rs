@@ -5,7 +5,8 @@ use omnistack_core::flag_variant::{FlagSubject, FlagVariantSource};
 use crate::Flags;
 
 impl FlagVariantSource for Flags {
-    /// Evaluates a flag. Rollouts and variants of the stickiness `default` are assigned by the user, or else by the tenant.
+    /// Evaluates a flag. Rollouts and variants of the stickiness `default` are assigned by the user, or else by the
+    /// tenant.
     fn variant(&self, flag: &str, subject: FlagSubject<'_>) -> Option<String> {
         let tenant = subject.tenant.to_string();
         let user = subject.user.map(|user| user.to_string());

@@ -63,8 +63,8 @@ pub struct CallStart {
     pub estimated_input: u64,
     /// The number of tokens that are reserved for the output: the maximum of the request, or that of the model.
     pub reserved_output: u64,
-    /// The number of tokens that are reserved for a second turn, in case that the answer does not match the schema of the
-    /// request.
+    /// The number of tokens that are reserved for a second turn, in case that the answer does not match the schema of
+    /// the request.
     pub reserved_repair: u64,
     /// The largest cost of the call. `None` if the price is not known.
     pub reserved_cost: Option<Cost>,

@@ -297,6 +297,8 @@ mod tests {
         }
         let other_tenant = CacheKey::of(&self::caller(), &request(), &exact(), None).unwrap().exact;
         assert!(keys.iter().all(|(_, key)| *key != other_tenant));
+        let other_variant = CacheKey::of(&caller, &request(), &exact(), Some("a@b")).unwrap().exact;
+        assert!(keys.iter().all(|(_, key)| *key != other_variant));
         let options = CallOptions { provider: Some("fake".into()), ..exact() };
         let other_provider = CacheKey::of(&caller, &request(), &options, None).unwrap().exact;
         assert!(keys.iter().all(|(_, key)| *key != other_provider));
@@ -340,7 +342,8 @@ mod tests {
         assert!(one.scope == other.scope);
         let rude = scope(&ChatRequest::new("m", [Message::system("be rude"), Message::user("hello")])).unwrap();
         assert!(one.scope != rude.scope);
-        assert!(CacheKey::of(&self::caller(), &request(), &options, None).unwrap().semantic.unwrap().scope != one.scope);
+        let other = CacheKey::of(&self::caller(), &request(), &options, None).unwrap();
+        assert!(other.semantic.unwrap().scope != one.scope);
         assert!(scope(&ChatRequest::new("m", [Message::user("hello"), Message::assistant("hi")])).is_none());
         assert!(scope(&ChatRequest::new("m", [])).is_none());
     }

@@ -93,8 +93,8 @@ impl Engine {
         })
     }
 
-    /// Reserves budgets for a call. With `may_repair`, an answer that does not match its schema gets a second turn, which
-    /// is reserved too.
+    /// Reserves budgets for a call. With `may_repair`, an answer that does not match its schema gets a second turn,
+    /// which is reserved too.
     pub(super) async fn open(
         &self,
         plan: CallPlan,

@@ -44,8 +44,8 @@ pub(super) fn repair_request(request: &ChatRequest, response: &ChatResponse, pro
     repair
 }
 
-/// Returns the largest number of tokens of the input of the repair turn: the conversation, an answer of so many tokens, and
-/// its problems.
+/// Returns the largest number of tokens of the input of the repair turn: the conversation, an answer of so many tokens,
+/// and its problems.
 pub(super) const fn repair_input(input: u64, output: u64) -> u64 {
     input.saturating_add(output).saturating_add(REPAIR_MESSAGE_TOKENS)
 }

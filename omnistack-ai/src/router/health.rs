@@ -176,7 +176,8 @@ impl ProviderHealth {
         self.change_target(target, now, |state| state.limits.state(levels, now));
     }
 
-    /// Returns how available a target is for a call that needs so many tokens. While a trial is under way, it is avoided.
+    /// Returns how available a target is for a call that needs so many tokens. While a trial is under way, it is
+    /// avoided.
     pub(super) fn availability(&self, provider: &dyn LlmProvider, model: &str, tokens: u64) -> Availability {
         let now = self.0.clock.now();
         let (wait, is_avoided) = {

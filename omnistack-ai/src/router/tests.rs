@@ -208,8 +208,8 @@ fn ask(model: &str) -> ChatRequest {
 
 impl Routed {
     fn find(&self, request: &ChatRequest) -> Result<Vec<RouteTarget>, Error> {
-        let (plan, options) = (&self.plan, &self.options);
-        self.router.targets(RouteQuery { request, tenant: tenant(), user: self.user, plan, options, estimated_input: 100 })
+        let (user, plan, options) = (self.user, &self.plan, &self.options);
+        self.router.targets(RouteQuery { request, tenant: tenant(), user, plan, options, estimated_input: 100 })
     }
 
     fn names(&self, request: &ChatRequest) -> String {

@@ -30,8 +30,8 @@ pub(crate) fn rate_limits(headers: &HeaderMap, now: Timestamp) -> Option<RateLim
     (levels != RateLimitLevels::default()).then_some(levels)
 }
 
-/// Returns the limit of the headers with its maximum, the remaining number and the renewal. A number that can't be read,
-/// such as Azure's `-1`, is not known.
+/// Returns the limit of the headers with its maximum, the remaining number and the renewal. A number that can't be
+/// read, such as Azure's `-1`, is not known.
 fn level(headers: &HeaderMap, [limit, remaining, reset]: [&str; 3], now: Timestamp) -> Option<RateLimitLevel> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let remaining = text(remaining)?.parse().ok()?;

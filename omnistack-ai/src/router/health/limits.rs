@@ -122,7 +122,7 @@ mod tests {
         limits.begin_call(70);
         assert_eq!(limits.left(at(0)), (Some(0), Some(0)));
         limits.state(&RateLimitLevels::default().requests(minute(1, 2)), at(0));
-        assert_eq!(limits.left(at(0)), (Some(1), Some(0)), "a response that states one limit says nothing of the other");
+        assert_eq!(limits.left(at(0)), (Some(1), Some(0)), "a response with one limit says nothing of the other");
         assert_eq!(limits.left(at(60)), (None, None));
     }
 }
