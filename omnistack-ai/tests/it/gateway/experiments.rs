@@ -75,8 +75,7 @@ on_each_database! {
 #[tokio::test]
 async fn users_of_a_tenant_can_have_different_variants() {
     let (old, new) = (patient("fake"), patient("second"));
-    let app =
-        start(TestDatabase::sqlite(), "sticky_by = 'user'", FlagVariants::default(), [&old, &new]).await;
+    let app = start(TestDatabase::sqlite(), "sticky_by = 'user'", FlagVariants::default(), [&old, &new]).await;
     let mut caller = tenant();
     let mut seen = BTreeSet::new();
     for _ in 0..24 {
