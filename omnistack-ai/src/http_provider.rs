@@ -46,7 +46,7 @@ use crate::{
     embedding::{EmbeddingRequest, Embeddings},
     error::{LlmError, LlmErrorKind},
     provider::{Call, LlmProvider, ModelCapabilities, ProviderModel},
-    wire::{WireRequest, rate_limits},
+    wire::{WireRequest, stated_rate_limits},
 };
 
 use clients::ClientPool;
@@ -247,7 +247,7 @@ impl HttpProvider {
     ) -> Result<Exchange, LlmError> {
         let url = address::url(&self.family, &self.base_url, model, &wire.path);
         let exchange = self.send(Method::POST, &url, Some(&wire.body), self.headers(accept, call)?, deadlines).await?;
-        if let Some(levels) = rate_limits(exchange.headers(), self.clock.now()) {
+        if let Some(levels) = stated_rate_limits(exchange.headers(), self.clock.now()) {
             call.report_rate_limits(levels);
         }
         Ok(exchange)

@@ -25,7 +25,7 @@ pub(crate) use gemini::Gemini;
 pub(crate) use openai_chat::OpenAiChat;
 pub(crate) use openai_responses::OpenAiResponses;
 pub(crate) use quirks::Quirks;
-pub(crate) use rate_limits::rate_limits;
+pub(crate) use rate_limits::stated_rate_limits;
 pub(crate) use sse::{SseEvent, SseParser};
 
 /// A request as it is sent.

@@ -15,7 +15,7 @@ use crate::provider::{RateLimitLevel, RateLimitLevels};
 const ANTHROPIC_TOKENS: [&str; 3] = ["tokens", "input-tokens", "output-tokens"];
 
 /// Returns the rate limits that a response states, or `None` if it states none.
-pub(crate) fn rate_limits(headers: &HeaderMap, now: Timestamp) -> Option<RateLimitLevels> {
+pub(crate) fn stated_rate_limits(headers: &HeaderMap, now: Timestamp) -> Option<RateLimitLevels> {
     let common = |kind: &str| {
         let name = |part: &str| format!("x-ratelimit-{part}{kind}");
         level(headers, [&name("limit"), &name("remaining"), &name("reset")], now)
@@ -98,7 +98,7 @@ mod tests {
                 .iter()
                 .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect();
-            let found = rate_limits(&headers, now).unwrap_or_default();
+            let found = stated_rate_limits(&headers, now).unwrap_or_default();
             assert_eq!((found.requests, found.tokens), (requests, tokens), "{lines:?}");
         }
     }

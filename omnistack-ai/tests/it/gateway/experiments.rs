@@ -30,8 +30,8 @@ impl FlagVariantSource for OneVariant {
 /// Starts an app whose route `support` has the variants `old` of `fake` and `new` of `second`.
 async fn start(database: TestDatabase, more: &str, flags: FlagVariants, providers: [&TestLlm; 2]) -> TestApp {
     let file = toml_file(&format!(
-        "[routes.support]\nstrategy = 'experiment'\n{more}\ntargets = [{{ model = 'fake/fake-small', variant = 'old' }}, \
-         {{ model = 'second/other', variant = 'new' }}]\n"
+        "[routes.support]\nstrategy = 'experiment'\n{more}\n\
+         targets = [{{ model = 'fake/fake-small', variant = 'old' }}, {{ model = 'second/other', variant = 'new' }}]\n"
     ));
     let ai = providers.into_iter().fold(Ai::from_env(), |ai, provider| ai.provider(provider.clone()));
     TestApp::start(database, |app| app.set("AI_ROUTES_FILE", file).with(ai).replace(flags)).await
