@@ -70,8 +70,8 @@ impl AiGateway {
     /// # Errors
     /// [`AiError::Refused`] with 402 `AI_BUDGET_EXCEEDED`, 403 `MODEL_NOT_ALLOWED`, 404
     /// `MODEL_NOT_FOUND`, 410 `MODEL_RETIRED`, 422 `CONTENT_REFUSED` or `VALIDATION_FAILED`, 429
-    /// `PROVIDER_RATE_LIMITED`, 503 `GUARDRAIL_UNAVAILABLE` or `AI_UNAVAILABLE`; [`AiError::Upstream`] with the failure
-    /// of the last provider of the route.
+    /// `PROVIDER_RATE_LIMITED`, 503 `GUARDRAIL_UNAVAILABLE` or `AI_UNAVAILABLE`; [`AiError::Upstream`] if no provider
+    /// has answered, with the failure of the provider that was asked last.
     pub async fn complete(
         &self,
         caller: AiCaller,
@@ -79,7 +79,7 @@ impl AiGateway {
         options: CallOptions,
     ) -> Result<GatewayAnswer, AiError> {
         let plan = self.0.plan(caller, &mut request, options, CallKind::Chat).await?;
-        let run = self.0.open(plan, &request, CallKind::Chat).await?;
+        let run = self.0.open(plan, &request, CallKind::Chat, true).await?;
         let engine = Arc::clone(&self.0);
         let work = move |presence: CallerPresence| -> Work<GatewayAnswer> {
             Box::pin(async move { Box::pin(engine.complete(run, request, &presence)).await })
@@ -102,7 +102,8 @@ impl AiGateway {
         options: CallOptions,
     ) -> Result<GatewayStream, AiError> {
         let plan = self.0.plan(caller, &mut request, options, CallKind::Chat).await?;
-        let run = self.0.open(plan, &request, CallKind::Chat).await?;
+        // What was passed on can't be repaired.
+        let run = self.0.open(plan, &request, CallKind::Chat, self.0.checks_output()).await?;
         Box::pin(Arc::clone(&self.0).stream(run, request)).await
     }
 
@@ -123,7 +124,7 @@ impl AiGateway {
         let texts = std::mem::take(&mut request.input);
         let mut as_chat = ChatRequest::new(request.model.clone(), texts.into_iter().map(Message::user));
         let plan = self.0.plan(caller, &mut as_chat, options, CallKind::Embeddings).await?;
-        let run = self.0.open(plan, &as_chat, CallKind::Embeddings).await?;
+        let run = self.0.open(plan, &as_chat, CallKind::Embeddings, false).await?;
         request.input = as_chat.messages.iter().map(Message::to_text).collect();
         let engine = Arc::clone(&self.0);
         let work = move |presence: CallerPresence| -> Work<GatewayEmbeddings> {

@@ -46,7 +46,7 @@ use crate::{
     embedding::{EmbeddingRequest, Embeddings},
     error::{LlmError, LlmErrorKind},
     provider::{Call, LlmProvider, ModelCapabilities, ProviderModel},
-    wire::WireRequest,
+    wire::{WireRequest, stated_rate_limits},
 };
 
 use clients::ClientPool;
@@ -136,8 +136,8 @@ impl HttpProvider {
         Self::new(client, "groq", ProviderFamily::Groq).with_key(&key)
     }
 
-    /// Creates a provider whose API has the form of OpenAI's chat completions. The base URL contains the version, such
-    /// as `http://localhost:11434/v1`.
+    /// Creates a provider whose API has the form of OpenAI's chat completions. The base URL contains the version: for
+    /// Ollama, it is `http://localhost:11434/v1`.
     pub fn compatible(client: Client, name: impl Into<Cow<'static, str>>, base_url: impl Into<String>) -> Self {
         Self::new(client, name, ProviderFamily::Compatible).with_base_url(base_url)
     }
@@ -246,7 +246,11 @@ impl HttpProvider {
         deadlines: CallDeadlines,
     ) -> Result<Exchange, LlmError> {
         let url = address::url(&self.family, &self.base_url, model, &wire.path);
-        self.send(Method::POST, &url, Some(&wire.body), self.headers(accept, call)?, deadlines).await
+        let exchange = self.send(Method::POST, &url, Some(&wire.body), self.headers(accept, call)?, deadlines).await?;
+        if let Some(levels) = stated_rate_limits(exchange.headers(), self.clock.now()) {
+            call.report_rate_limits(levels);
+        }
+        Ok(exchange)
     }
 
     fn headers(&self, accept: &'static str, call: &Call) -> Result<HeaderMap, LlmError> {

@@ -104,7 +104,7 @@ pub use prompt::{
     PromptAccess, PromptContent, PromptMessage, PromptRole, PromptSelection, PromptVariable, Prompts, RenderedPrompt,
     WeightedVersion,
 };
-pub use provider::{Call, LlmProvider, ModelCapabilities, ProviderModel};
+pub use provider::{Call, LlmProvider, ModelCapabilities, ProviderModel, RateLimitLevel, RateLimitLevels};
 pub use router::{
     AiRouter, Complexity, EmbeddingRouteQuery, EndingModel, ModelHealth, ModelRoutes, ProviderHealth, RouteQuery,
     RouteStrategy, RouteTarget, RoutesError, complexity_of,

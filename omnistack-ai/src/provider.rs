@@ -1,6 +1,11 @@
 //! The contract of model providers.
 
-use std::{fmt::Debug, sync::Arc};
+mod rate_limits;
+
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 
@@ -9,6 +14,8 @@ use crate::{
     embedding::{EmbeddingRequest, Embeddings},
     error::LlmError,
 };
+
+pub use rate_limits::{RateLimitLevel, RateLimitLevels};
 
 /// The capabilities of a model at a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +66,28 @@ pub struct Call {
     pub timeouts: CallTimeouts,
     /// The id of the request, which is sent to providers that log it.
     pub request_id: Option<Arc<str>>,
+    /// The rate limits that the provider has stated. Clones of the call share them.
+    pub(crate) rate_limits: Arc<Mutex<Option<RateLimitLevels>>>,
+}
+
+impl Call {
+    /// Reports the rate limits that a response of the provider states, also a response that is an error. The router
+    /// prefers other targets before a limit is reached.
+    pub fn report_rate_limits(&self, levels: RateLimitLevels) {
+        *self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner) = Some(levels);
+    }
+
+    /// Returns the rate limits that the last response has stated.
+    pub(crate) fn reported_rate_limits(&self) -> Option<RateLimitLevels> {
+        *self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A provider of models.
 ///
 /// An implementation makes one attempt: retries, fallbacks, budgets and prices are the gateway's. It keeps the time
-/// limits of the [`Call`], and it ends the upstream request when the future or the stream is dropped.
+/// limits of the [`Call`], and it ends the upstream request when the future or the stream is dropped. If its responses
+/// state rate limits, it passes them to [`Call::report_rate_limits`].
 #[async_trait]
 pub trait LlmProvider: Debug + Send + Sync + 'static {
     /// Returns the name, such as `openai`. It is unique in an app.

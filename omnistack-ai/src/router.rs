@@ -10,6 +10,7 @@ mod candidate;
 mod complexity;
 mod endings;
 mod error;
+mod experiment;
 mod handle;
 mod health;
 mod needs;
@@ -21,6 +22,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use omnistack_core::{
     BoxError, ShutdownToken,
+    flag_variant::FlagVariants,
     identity::Authenticator,
     metrics::{AI_ENDING_MODELS, NO_LABELS},
     module::{Mount, Registry},
@@ -75,6 +77,7 @@ pub(crate) fn register(
                 allowed_models: allowed_models.clone(),
                 requires_prices,
                 health,
+                flags: ctx.get::<FlagVariants>()?,
                 clock: clock.clone(),
             }))
         })

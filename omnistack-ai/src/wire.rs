@@ -5,6 +5,7 @@ mod gemini;
 mod openai_chat;
 mod openai_responses;
 mod quirks;
+mod rate_limits;
 mod sse;
 
 use std::fmt::Debug;
@@ -24,6 +25,7 @@ pub(crate) use gemini::Gemini;
 pub(crate) use openai_chat::OpenAiChat;
 pub(crate) use openai_responses::OpenAiResponses;
 pub(crate) use quirks::Quirks;
+pub(crate) use rate_limits::stated_rate_limits;
 pub(crate) use sse::{SseEvent, SseParser};
 
 /// A request as it is sent.

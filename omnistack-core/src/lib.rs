@@ -24,6 +24,7 @@
 //! | [`email`] | the contract of mail providers; `omnistack-messaging` has the providers |
 //! | [`usage`] | usage events for billing |
 //! | [`credits`] | the port for prepaid credits; `omnistack-billing` implements it |
+//! | [`flag_variant`] | the port for variants of feature flags; `omnistack-flags` implements it |
 //! | [`usage_threshold`] | the event that a tenant has used a share of a limit |
 //! | [`billing_notice`] | the event of a notice to the owners of a tenant about its subscription |
 //! | [`webhook`] | the contract of webhooks: providers that call the app, and events for tenants |
@@ -77,6 +78,7 @@ pub mod db;
 pub mod email;
 pub mod error_event;
 pub mod events;
+pub mod flag_variant;
 pub mod health;
 pub mod http;
 pub mod id;

@@ -62,6 +62,7 @@ mod set;
 mod store;
 mod unleash;
 mod validate;
+mod variant_source;
 
 pub use bucket::{unleash_share, unleash_variant};
 pub use caller::CallerFlags;

@@ -12,6 +12,7 @@ use omnistack_core::{
     BoxError,
     db::{Db, Migrations},
     events::Events,
+    flag_variant::FlagVariants,
     migrations,
     module::{Context, Module, Registry},
 };
@@ -34,8 +35,8 @@ pub const MIGRATIONS: Migrations = migrations!["0001_flags"];
 
 /// Module of feature flags: `.with(FeatureFlags::default())`.
 ///
-/// It provides [`Flags`], applies the changes of all replicas, serves callers at `/api/v1/app/feature-flags`,
-/// and operators at `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`.
+/// It provides [`Flags`], and its variants to other modules, applies the changes of all replicas, serves callers at
+/// `/api/v1/app/feature-flags`, and operators at `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`.
 ///
 /// ```
 /// use omnistack_flags::FeatureFlags;
@@ -94,6 +95,7 @@ impl Module for FeatureFlags {
                 };
                 Ok(Flags::new(parts, FlagSet::default()))
             })
+            .provide_from(|ctx| Ok(FlagVariants::new(ctx.get::<Flags>()?)))
             .background_service("flags", |ctx| {
                 let flags = ctx.get::<Flags>()?;
                 Ok(move |shutdown| {

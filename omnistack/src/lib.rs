@@ -73,7 +73,7 @@
 //! | [`realtime`], [`notification`] | messages to connected clients; notifications of users |
 //! | [`email`], [`sms`], [`contact`] | mail with templates, text messages, a contact form |
 //! | [`storage`] | files in a directory or a bucket, uploads, signed URLs, thumbnails |
-//! | [`flags`] | feature flags |
+//! | [`flags`], [`flag_variant`] | feature flags; the port by which modules ask for their variants |
 //! | [`billing`], [`usage`], [`credits`] | plans, subscriptions, invoices; amounts that tenants use; prepaid credits |
 //! | [`payments`], [`payment`], [`money`] | payments by many providers; their contract; amounts of money |
 //! | [`app_store`] | verification of what the App Store signs |

@@ -63,10 +63,15 @@ pub struct CallStart {
     pub estimated_input: u64,
     /// The number of tokens that are reserved for the output: the maximum of the request, or that of the model.
     pub reserved_output: u64,
+    /// The number of tokens that are reserved for a second turn, in case that the answer does not match the schema of
+    /// the request.
+    pub reserved_repair: u64,
     /// The largest cost of the call. `None` if the price is not known.
     pub reserved_cost: Option<Cost>,
     /// The prompt version.
     pub prompt: Option<String>,
+    /// The route and the variant of an experiment, such as `support@new`.
+    pub variant: Option<String>,
     /// A label under which the app finds the usage.
     pub purpose: Option<&'static str>,
     /// The time limit of the whole call. A call that is open a minute longer is lost.
@@ -81,8 +86,10 @@ impl CallStart {
             asked_model: asked_model.into(),
             estimated_input: 0,
             reserved_output: 0,
+            reserved_repair: 0,
             reserved_cost: None,
             prompt: None,
+            variant: None,
             purpose: None,
             total_timeout: Duration::from_secs(600),
         }

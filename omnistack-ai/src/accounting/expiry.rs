@@ -57,6 +57,7 @@ impl Accounting {
             id: call.id,
             caller: call.caller(),
             asked_model: call.asked_model.clone(),
+            variant: None,
             started_at: call.started_at,
             status: CallStatus::Lost,
             provider: None,

@@ -11,7 +11,7 @@ use omnistack_core::{clock::Timestamp, http::Error};
 use super::{
     call::{CallOutcome, CallStatus, KnownTokens},
     handle::Accounting,
-    operation::{CallSettlement, NewCall, stored_name},
+    operation::{CallSettlement, NewCall, stored_name, to_i64},
 };
 use crate::{
     call::{AiCaller, AttemptSummary, CallId, CallSummary},
@@ -47,7 +47,11 @@ pub(super) struct HeldCall {
     pub(super) began: Duration,
     pub(super) estimated_input: u64,
     pub(super) reserved_output: u64,
+    /// The tokens of a second turn.
+    pub(super) reserved_repair: u64,
     pub(super) reserved_cost: Option<Cost>,
+    /// The route and the variant of an experiment.
+    pub(super) variant: Option<String>,
 }
 
 /// The part of the answer that has arrived.
@@ -56,6 +60,13 @@ struct CallProgress {
     usage: Option<TokenUsage>,
     output_bytes: u64,
     first_byte: Option<Duration>,
+}
+
+impl HeldCall {
+    /// Returns the reserved tokens besides those of the input, as they are stored.
+    pub(super) fn reserved_beyond_input(&self) -> i64 {
+        to_i64(self.reserved_output.saturating_add(self.reserved_repair))
+    }
 }
 
 impl OpenCall {
@@ -155,6 +166,7 @@ impl OpenCall {
             id: self.id,
             caller: self.held.caller,
             asked_model: self.held.asked_model.clone(),
+            variant: self.held.variant.clone(),
             started_at: self.held.started_at,
             status,
             provider,

@@ -74,9 +74,9 @@ pub(super) struct NewCall {
 impl NewCall {
     /// Returns what the call reserves.
     pub(super) fn reserved(&self) -> UsedAmounts {
-        let HeldCall { estimated_input, reserved_output, reserved_cost, .. } = &self.held;
+        let HeldCall { estimated_input, reserved_cost, .. } = &self.held;
         UsedAmounts {
-            tokens: to_i64(estimated_input.saturating_add(*reserved_output)),
+            tokens: to_i64(*estimated_input).saturating_add(self.held.reserved_beyond_input()),
             requests: 1,
             pico: reserved_cost.map_or(0, Cost::pico),
         }
@@ -100,11 +100,12 @@ impl NewCall {
 
     /// Returns the end of a call of which it is not known whether it was stored, and which asks no model.
     pub(super) fn cancellation(&self, at: Timestamp) -> CallSettlement {
-        let HeldCall { caller, asked_model, started_at, .. } = self.held.clone();
+        let HeldCall { caller, asked_model, started_at, variant, .. } = self.held.clone();
         CallSettlement {
             id: self.id,
             caller,
             asked_model,
+            variant,
             started_at,
             status: CallStatus::Cancelled,
             provider: None,
@@ -128,6 +129,8 @@ pub(super) struct CallSettlement {
     pub(super) id: CallId,
     pub(super) caller: AiCaller,
     pub(super) asked_model: String,
+    /// The route and the variant of an experiment, for the account. The row has it from the start.
+    pub(super) variant: Option<String>,
     pub(super) started_at: Timestamp,
     pub(super) status: CallStatus,
     pub(super) provider: Option<String>,
@@ -150,6 +153,7 @@ impl CallSettlement {
             id: self.id,
             provider: self.provider.clone().unwrap_or_default(),
             asked_model: self.asked_model.clone(),
+            variant: self.variant.clone(),
             model: self.model.clone().unwrap_or_default(),
             usage: self.usage,
             usage_is_estimated: self.is_estimated,

@@ -19,9 +19,10 @@ use crate::{
     catalog::Cost,
 };
 
-static INSERT_CALLS: BulkInsert<15> = BulkInsert::new(
+static INSERT_CALLS: BulkInsert<16> = BulkInsert::new(
     "insert into omni_ai_calls (id, tenant_id, environment, user_id, api_key_id, asked_model, prompt, purpose,
-    started_at, expires_at, reserved_input, reserved_output, reserved_pico, reserved_credits, reserved_in) values",
+    started_at, expires_at, reserved_input, reserved_output, reserved_pico, reserved_credits, reserved_in,
+    variant) values",
     "",
 );
 
@@ -110,11 +111,12 @@ pub(super) async fn insert_calls(tx: &mut Tx, calls: &[(&NewCall, Vec<BudgetWind
             args.push(held.started_at);
             args.push(new.expires_at);
             args.push(to_i64(held.estimated_input));
-            args.push(to_i64(held.reserved_output));
+            args.push(held.reserved_beyond_input());
             args.push(held.reserved_cost.map(Cost::pico));
             args.push(new.credits);
             // Keys of budgets are always JSON.
             args.push(serde_json::to_string(reserved_in).unwrap_or_default());
+            args.push(held.variant.clone());
         })
         .await
         .map(drop)

@@ -76,27 +76,35 @@ impl std::fmt::Debug for SemanticKey {
 impl CacheKey {
     /// Returns the key of a request, or `None` if its answer must not be cached: the caller does not ask for it, the
     /// request has a field that the gateway does not know, or it refers to a URL or a file, whose content can change.
-    pub(crate) fn of(caller: &AiCaller, request: &ChatRequest, options: &CallOptions) -> Option<Self> {
+    ///
+    /// The variants of an experiment don't share answers.
+    pub(crate) fn of(
+        caller: &AiCaller,
+        request: &ChatRequest,
+        options: &CallOptions,
+        variant: Option<&str>,
+    ) -> Option<Self> {
         let semantic = match options.cache {
             CachePolicy::Off => return None,
             CachePolicy::Exact(_) => false,
             CachePolicy::Semantic(_) => true,
         };
-        let exact = hash(&describe(caller, request, options, None)?);
-        let semantic = semantic.then(|| semantic_key(caller, request, options)).flatten();
+        let describe = |last: Option<&str>| describe(caller, request, (options, variant), last);
+        let exact = hash(&describe(None)?);
+        let semantic = semantic.then(|| semantic_key(request, describe)).flatten();
         Some(Self { exact, semantic })
     }
 }
 
 /// Returns the scope and the text of the last message, if it is a user's text.
-fn semantic_key(caller: &AiCaller, request: &ChatRequest, options: &CallOptions) -> Option<SemanticKey> {
+fn semantic_key(request: &ChatRequest, describe: impl Fn(Option<&str>) -> Option<Value>) -> Option<SemanticKey> {
     let last = request.messages.last().filter(|message| message.role == Role::User)?;
     let is_text = last.parts.iter().all(|part| matches!(part, Part::Text { .. }));
     let text = last.to_text();
     if !is_text || text.trim().is_empty() {
         return None;
     }
-    let scope = hash(&describe(caller, request, options, Some(ANY_MESSAGE))?);
+    let scope = hash(&describe(Some(ANY_MESSAGE))?);
     Some(SemanticKey { scope, text })
 }
 
@@ -107,7 +115,12 @@ fn hash(description: &Value) -> Sha256 {
 }
 
 /// Describes all that can change the answer, with `last` in place of the last message's content.
-fn describe(caller: &AiCaller, request: &ChatRequest, options: &CallOptions, last: Option<&str>) -> Option<Value> {
+fn describe(
+    caller: &AiCaller,
+    request: &ChatRequest,
+    (options, variant): (&CallOptions, Option<&str>),
+    last: Option<&str>,
+) -> Option<Value> {
     let mut extra = Map::new();
     for (name, value) in &request.extra {
         if FIELDS_IN_KEY.contains(&name.as_str()) {
@@ -139,6 +152,7 @@ fn describe(caller: &AiCaller, request: &ChatRequest, options: &CallOptions, las
         "environment": caller.environment,
         "provider": options.provider,
         "model": request.model,
+        "variant": variant,
         "messages": messages,
         "tools": tools.collect::<Vec<_>>(),
         "tool_choice": choice,
@@ -271,20 +285,22 @@ mod tests {
             ("tier", |request| request.service_tier = Some("flex".into())),
             ("extra", |request| _ = request.extra.insert("top_k".into(), json!(1))),
         ];
-        let mut keys = vec![("none", CacheKey::of(&caller, &request(), &exact()).unwrap().exact)];
+        let mut keys = vec![("none", CacheKey::of(&caller, &request(), &exact(), None).unwrap().exact)];
         for (name, change) in changes {
             let mut changed = request();
             change(&mut changed);
-            let key = CacheKey::of(&caller, &changed, &exact()).unwrap().exact;
+            let key = CacheKey::of(&caller, &changed, &exact(), None).unwrap().exact;
             for (other, known) in &keys {
                 assert!(*known != key, "{name} and {other} have the same key");
             }
             keys.push((*name, key));
         }
-        let other_tenant = CacheKey::of(&self::caller(), &request(), &exact()).unwrap().exact;
+        let other_tenant = CacheKey::of(&self::caller(), &request(), &exact(), None).unwrap().exact;
         assert!(keys.iter().all(|(_, key)| *key != other_tenant));
+        let other_variant = CacheKey::of(&caller, &request(), &exact(), Some("a@b")).unwrap().exact;
+        assert!(keys.iter().all(|(_, key)| *key != other_variant));
         let options = CallOptions { provider: Some("fake".into()), ..exact() };
-        let other_provider = CacheKey::of(&caller, &request(), &options).unwrap().exact;
+        let other_provider = CacheKey::of(&caller, &request(), &options, None).unwrap().exact;
         assert!(keys.iter().all(|(_, key)| *key != other_provider));
     }
 
@@ -294,11 +310,11 @@ mod tests {
         let mut tagged = request();
         tagged.user = Some("ada".into());
         tagged.extra.insert("metadata".into(), json!({ "a": 1 }));
-        let key = CacheKey::of(&caller, &request(), &exact()).unwrap().exact;
-        assert!(CacheKey::of(&caller, &tagged, &exact()).unwrap().exact == key);
+        let key = CacheKey::of(&caller, &request(), &exact(), None).unwrap().exact;
+        assert!(CacheKey::of(&caller, &tagged, &exact(), None).unwrap().exact == key);
         let with_tool = |schema: &str| {
             let tool = Tool::new("t", "", serde_json::from_str(schema).unwrap());
-            CacheKey::of(&caller, &request().tool(tool), &exact()).unwrap().exact
+            CacheKey::of(&caller, &request().tool(tool), &exact(), None).unwrap().exact
         };
         assert!(with_tool(r#"{"a": 1, "b": {"c": [2], "d": null}}"#) == with_tool(r#"{"b":{"d":null,"c":[2]},"a":1}"#));
     }
@@ -308,25 +324,26 @@ mod tests {
         let caller = caller();
         let mut unknown = request();
         unknown.extra.insert("web_search_options".into(), json!({}));
-        assert!(CacheKey::of(&caller, &unknown, &exact()).is_none());
+        assert!(CacheKey::of(&caller, &unknown, &exact(), None).is_none());
         let mut elsewhere = request();
         elsewhere.messages[1].parts.push(Part::Image(Media::url("https://example.org/a.png")));
-        assert!(CacheKey::of(&caller, &elsewhere, &exact()).is_none());
-        assert!(CacheKey::of(&caller, &request(), &CallOptions::default()).is_none());
+        assert!(CacheKey::of(&caller, &elsewhere, &exact(), None).is_none());
+        assert!(CacheKey::of(&caller, &request(), &CallOptions::default(), None).is_none());
     }
 
     #[test]
     fn only_the_words_of_the_last_message_are_compared() {
         let caller = caller();
         let options = CallOptions { cache: CachePolicy::Semantic(Duration::from_secs(60)), ..CallOptions::default() };
-        let scope = |request: &ChatRequest| CacheKey::of(&caller, request, &options).unwrap().semantic;
+        let scope = |request: &ChatRequest| CacheKey::of(&caller, request, &options, None).unwrap().semantic;
         let one = scope(&request()).unwrap();
         assert_eq!(one.text, "hello");
         let other = scope(&ChatRequest::new("m", [Message::system("be brief"), Message::user("hi")])).unwrap();
         assert!(one.scope == other.scope);
         let rude = scope(&ChatRequest::new("m", [Message::system("be rude"), Message::user("hello")])).unwrap();
         assert!(one.scope != rude.scope);
-        assert!(CacheKey::of(&self::caller(), &request(), &options).unwrap().semantic.unwrap().scope != one.scope);
+        let other = CacheKey::of(&self::caller(), &request(), &options, None).unwrap();
+        assert!(other.semantic.unwrap().scope != one.scope);
         assert!(scope(&ChatRequest::new("m", [Message::user("hello"), Message::assistant("hi")])).is_none());
         assert!(scope(&ChatRequest::new("m", [])).is_none());
     }

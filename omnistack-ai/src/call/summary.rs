@@ -45,6 +45,10 @@ pub struct CallSummary {
     pub asked_model: String,
     /// The model that answered.
     pub model: String,
+    /// The route and the variant that the caller has in an experiment, such as `support@new`. `None` without an
+    /// experiment.
+    #[schema(required)]
+    pub variant: Option<String>,
     /// The tokens.
     pub usage: TokenUsage,
     /// Whether the tokens are estimated because the provider did not say them.

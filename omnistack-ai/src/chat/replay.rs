@@ -10,11 +10,11 @@ use super::{
 /// cuts texts into the pieces that are sent.
 pub(crate) fn events_of(response: &ChatResponse, split: fn(&str) -> Vec<&str>) -> Vec<ChatEvent> {
     let mut events = vec![ChatEvent::Start { id: response.id.clone(), model: response.model.clone() }];
+    events.extend(response.service_tier.clone().map(ChatEvent::ServiceTier));
     events.extend(response.warnings.iter().cloned().map(ChatEvent::Warning));
     for (index, part) in response.parts.iter().enumerate() {
         push_part(&mut events, index, part, split);
     }
-    events.extend(response.service_tier.clone().map(ChatEvent::ServiceTier));
     if let Some(usage) = response.usage {
         events.push(ChatEvent::Usage { usage, raw: response.raw_usage.clone().unwrap_or_default() });
     }

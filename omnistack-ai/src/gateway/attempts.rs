@@ -172,10 +172,15 @@ impl Engine {
         let call = Call {
             timeouts: CallTimeouts { total: run.plan.deadline.remaining(), ..run.plan.options.timeouts },
             request_id: run.plan.options.request_id.clone(),
+            ..Call::default()
         };
+        self.router.health().begin_call(target, run.plan.estimated_input.saturating_add(run.turn_output));
         let asked = observation.span.run(ask(target, request, &call));
         let result = run.plan.deadline.limit(target.provider.name(), asked).await.flatten();
         let took = run.plan.deadline.elapsed().saturating_sub(began);
+        if let Some(levels) = call.reported_rate_limits() {
+            self.router.health().state_limits(target, &levels);
+        }
         // A stream has answered at its end: one that breaks off is a failure.
         if !matches!(result, Ok(UpstreamAnswer::Stream(_))) {
             self.record_health(target, result.as_ref().map(|_| ()), took);

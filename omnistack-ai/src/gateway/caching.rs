@@ -98,7 +98,7 @@ impl Engine {
             let mut own = self.plan(plan.caller, &mut route, options, CallKind::Embeddings).await?;
             own.estimated_input =
                 estimate::input_tokens(&ChatRequest::new(model, [Message::user(semantic.text.as_str())]));
-            let run = self.open(own, &route, CallKind::Embeddings).await?;
+            let run = self.open(own, &route, CallKind::Embeddings, false).await?;
             let request = EmbeddingRequest::new(model, [semantic.text.as_str()]);
             self.embed(run, request, &CallerPresence::default()).await
         };

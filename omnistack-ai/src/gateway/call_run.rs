@@ -32,6 +32,8 @@ pub(super) struct CallPlan {
     pub(super) targets: Vec<RouteTarget>,
     /// The shortest time after which one of them accepts calls, if all wait for a rate limit.
     pub(super) wait: Option<Duration>,
+    /// The route and the variant of an experiment.
+    pub(super) variant: Option<String>,
     pub(super) validator: Option<SchemaValidator>,
     pub(super) cache_key: Option<CacheKey>,
     pub(super) estimated_input: u64,
@@ -43,6 +45,8 @@ pub(super) struct CallRun {
     pub(super) plan: CallPlan,
     pub(super) call: OpenCall,
     pub(super) spend: CallSpend,
+    /// The tokens of output that one answer may have.
+    pub(super) turn_output: u64,
     /// The tokens of output that are reserved. An estimate is never more.
     pub(super) reserved_output: u64,
     pub(super) first_byte: Option<Duration>,
@@ -99,12 +103,14 @@ impl CallFailure {
 }
 
 impl CallRun {
-    pub(super) fn new(plan: CallPlan, call: OpenCall, reserved_output: u64) -> Self {
+    /// Creates a call that may have so many answers, each of so many tokens.
+    pub(super) fn new(plan: CallPlan, call: OpenCall, turn_output: u64, answers: u64) -> Self {
         Self {
             plan,
             call,
             spend: CallSpend::default(),
-            reserved_output,
+            turn_output,
+            reserved_output: turn_output.saturating_mul(answers),
             first_byte: None,
             provider: String::new(),
             model: String::new(),

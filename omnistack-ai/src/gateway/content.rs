@@ -1,8 +1,8 @@
-//! The content of answers: the stop reason that follows from it, and its pieces.
+//! The content of answers: the stop reason that follows from it, and its size.
 
 use serde_json::Value;
 
-use crate::chat::{ChatEvent, ChatResponse, Part, StopKind};
+use crate::chat::{ChatResponse, Part, StopKind};
 
 /// Corrects the stop reason by the content, because providers send wrong ones: an answer with complete calls of tools
 /// asks for tools, and only such an answer does.
@@ -35,40 +35,10 @@ pub(super) fn output_bytes(response: &ChatResponse) -> usize {
     bytes.sum()
 }
 
-/// Returns an answer in pieces.
-pub(super) fn events_of(response: ChatResponse) -> Vec<ChatEvent> {
-    let mut events = vec![ChatEvent::Start { id: response.id, model: response.model }];
-    events.extend(response.service_tier.map(ChatEvent::ServiceTier));
-    events.extend(response.warnings.into_iter().map(ChatEvent::Warning));
-    for (index, part) in response.parts.into_iter().enumerate() {
-        match part {
-            Part::Text { text, .. } => events.push(ChatEvent::Text { index, delta: text }),
-            Part::Reasoning { text, signature, redacted } => {
-                events.push(ChatEvent::Reasoning { index, delta: text });
-                if signature.is_some() || redacted.is_some() {
-                    events.push(ChatEvent::ReasoningSignature { index, signature, redacted });
-                }
-            }
-            Part::Refusal(text) => events.push(ChatEvent::Refusal { index, delta: text }),
-            Part::ToolCall(call) => {
-                events.push(ChatEvent::ToolCallStart { index, id: call.id, name: call.name });
-                events.push(ChatEvent::ToolCallArguments { index, delta: call.arguments });
-                events.extend(call.signature.map(|signature| ChatEvent::ToolCallSignature { index, signature }));
-            }
-            Part::Image(_) | Part::File(_) | Part::ToolResult(_) => {}
-        }
-    }
-    if let Some(usage) = response.usage {
-        events.push(ChatEvent::Usage { usage, raw: response.raw_usage.unwrap_or(Value::Null) });
-    }
-    events.push(ChatEvent::End(response.stop));
-    events
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{StopReason, StreamAssembler, TokenUsage, ToolCall};
+    use crate::chat::{StopReason, StreamAssembler, ToolCall, events_of};
 
     #[test]
     fn the_stop_reason_follows_from_the_content() {
@@ -98,22 +68,15 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_of_an_answer_make_the_same_answer() {
-        let mut call = ToolCall::new("1", "t", r#"{"a":1}"#);
-        call.signature = Some("signed".into());
+    fn an_answer_is_as_large_as_its_pieces() {
         let reasoning = Part::Reasoning { text: "so".into(), signature: Some("s".into()), redacted: None };
-        let parts = vec![reasoning, Part::text("hi"), Part::ToolCall(call), Part::Refusal("no".into())];
-        let stop = StopReason::new(StopKind::ToolCalls, "raw".to_owned());
-        let mut response = ChatResponse::new("id", "m", parts, stop);
-        response.usage = Some(TokenUsage { input: 1, output: 2, ..TokenUsage::default() });
-        response.raw_usage = Some(serde_json::json!({ "in": 1 }));
-        response.service_tier = Some("flex".into());
-        response.warnings.push("no seed".into());
+        let call = Part::ToolCall(ToolCall::new("1", "t", r#"{"a":1}"#));
+        let parts = vec![reasoning, Part::text("hi"), call, Part::Refusal("no".into())];
+        let response = ChatResponse::new("id", "m", parts, StopReason::new(StopKind::ToolCalls, None));
         let mut assembler = StreamAssembler::default();
-        for event in events_of(response.clone()) {
+        for event in events_of(&response, |text| vec![text]) {
             assembler.push(&event);
         }
-        assert_eq!(assembler.output_bytes(), output_bytes(&response));
-        assert_eq!(assembler.finish(), response);
+        assert_eq!((assembler.output_bytes(), output_bytes(&response)), (14, 14));
     }
 }

@@ -10,7 +10,7 @@ use super::{
     answer::{AiError, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream},
     attempts::{AnsweredAttempt, UpstreamRequest},
     call_run::{AnsweredUsage, CallFailure, CallRun},
-    content::{correct_stop, events_of},
+    content::correct_stop,
     detached::{CallerPresence, Drains},
     live_stream::LiveStream,
     logging::PendingLog,
@@ -28,7 +28,7 @@ use crate::{
     cache::AnswerCache,
     call::CallSummary,
     catalog::ModelCatalog,
-    chat::{ChatRequest, ChatResponse},
+    chat::{ChatRequest, ChatResponse, events_of},
     embedding::EmbeddingRequest,
     error::LlmError,
     guardrail::Guardrail,
@@ -91,10 +91,9 @@ impl Engine {
         request: ChatRequest,
     ) -> Result<GatewayStream, AiError> {
         let presence = CallerPresence::default();
-        if self.guardrails.iter().any(|guardrail| guardrail.checks_output()) {
-            // No part may reach the caller before the whole is checked.
+        if self.checks_output() {
             let answer = Box::pin(self.complete(run, request, &presence)).await?;
-            return Ok(replay(answer.response, answer.call));
+            return Ok(replay(&answer.response, answer.call));
         }
         let (id, log) = (run.call.id, self.begin_log(&run.plan, &request).await);
         let lookup = self.find_cached(&run.plan).await;
@@ -102,7 +101,7 @@ impl Engine {
             self.signatures.remember(run.plan.caller.tenant, &found.response).await;
             let call = run.settle_cached(&found.provider, &found.response.model).await?;
             self.write_log(log, id, &found.provider, None, &found.response).await;
-            return Ok(replay(found.response, call));
+            return Ok(replay(&found.response, call));
         }
         let mut asked = UpstreamRequest::Stream(request);
         let opened = self.ask(&mut run, &mut asked, &presence).await.and_then(|attempt| {
@@ -236,9 +235,9 @@ fn no_answer(model: String) -> ChatResponse {
 }
 
 /// Returns a whole answer as a stream.
-fn replay(response: ChatResponse, call: CallSummary) -> GatewayStream {
+fn replay(response: &ChatResponse, call: CallSummary) -> GatewayStream {
     let id = call.id;
-    let pieces = events_of(response).into_iter().map(GatewayEvent::Answer);
+    let pieces = events_of(response, |text| vec![text]).into_iter().map(GatewayEvent::Answer);
     let events = pieces.chain([GatewayEvent::Settled(Box::new(call))]).map(Ok);
     let events: Vec<Result<GatewayEvent, LlmError>> = events.collect();
     GatewayStream { id, events: Box::pin(stream::iter(events)) }

@@ -21,7 +21,7 @@ use crate::{
     chat::{ChatRequest, ChatResponse, MediaSource, Part},
     embedding::EmbeddingRequest,
     media,
-    router::{EmbeddingRouteQuery, RouteQuery},
+    router::{EmbeddingRouteQuery, RouteQuery, RouteTarget},
 };
 
 /// The client that fetches images and files at URLs of callers.
@@ -59,12 +59,12 @@ impl Engine {
             deadline.limit("gateway", resolved).await??;
         }
         let estimated_input = estimate::input_tokens(request);
-        let cache_key = if kind == CallKind::Chat { CacheKey::of(&caller, request, &options) } else { None };
         let (tenant, plan) = (caller.tenant, &*tenant_plan);
         // All of them, also if they wait for a rate limit: an answer of the cache needs no provider.
         let routed = match kind {
             CallKind::Chat => {
-                let query = RouteQuery { request: &*request, tenant, plan, options: &options, estimated_input };
+                let (request, user) = (&*request, caller.user);
+                let query = RouteQuery { request, tenant, user, plan, options: &options, estimated_input };
                 self.router.route(query)?
             }
             CallKind::Embeddings => {
@@ -72,6 +72,10 @@ impl Engine {
                 let query = EmbeddingRouteQuery { request: &asked, tenant, plan, options: &options, estimated_input };
                 self.router.route_embeddings(query)?
             }
+        };
+        let cache_key = match kind {
+            CallKind::Chat => CacheKey::of(&caller, request, &options, routed.variant.as_deref()),
+            CallKind::Embeddings => None,
         };
         let default_model = || routed.targets.first().map(|target| target.model.clone()).unwrap_or_default();
         let asked_model = if request.model.is_empty() { default_model() } else { request.model.clone() };
@@ -81,6 +85,7 @@ impl Engine {
             asked_model,
             targets: routed.targets,
             wait: routed.wait,
+            variant: routed.variant,
             validator,
             cache_key,
             estimated_input,
@@ -88,27 +93,45 @@ impl Engine {
         })
     }
 
-    /// Reserves budgets for a call.
-    pub(super) async fn open(&self, plan: CallPlan, request: &ChatRequest, kind: CallKind) -> Result<CallRun, AiError> {
+    /// Reserves budgets for a call. With `may_repair`, an answer that does not match its schema gets a second turn,
+    /// which is reserved too.
+    pub(super) async fn open(
+        &self,
+        plan: CallPlan,
+        request: &ChatRequest,
+        kind: CallKind,
+        may_repair: bool,
+    ) -> Result<CallRun, AiError> {
         let output = match kind {
             CallKind::Chat => self.reserved_output(&plan, request),
             CallKind::Embeddings => 0,
         };
         let (input, tier) = (plan.estimated_input, request.service_tier.as_deref());
-        let costs = plan.targets.iter().filter_map(|target| largest_cost(target, input, output, tier));
+        let repair_input = (may_repair && plan.validator.is_some()).then(|| schema::repair_input(input, output));
+        let largest = |target: &RouteTarget| {
+            let cost = largest_cost(target, input, output, tier)?;
+            match repair_input {
+                Some(repair_input) => cost.checked_add(largest_cost(target, repair_input, output, tier)?),
+                None => Some(cost),
+            }
+        };
+        let costs = plan.targets.iter().filter_map(largest);
         let start = CallStart {
             caller: plan.caller,
             asked_model: plan.asked_model.clone(),
             estimated_input: input,
             reserved_output: output,
+            reserved_repair: repair_input.map_or(0, |repair_input| repair_input.saturating_add(output)),
             // A fallback to the most expensive target stays within the reservation.
             reserved_cost: costs.max_by_key(|cost| cost.pico()),
             prompt: plan.options.prompt.clone(),
+            variant: plan.variant.clone(),
             purpose: plan.options.purpose,
             total_timeout: plan.options.timeouts.total,
         };
         let call = self.accounting.open(start).await?;
-        Ok(CallRun::new(plan, call, output))
+        let answers = if repair_input.is_some() { 2 } else { 1 };
+        Ok(CallRun::new(plan, call, output, answers))
     }
 
     /// Returns the tokens of output to reserve: what the request or else the setting allows, and the models can answer.
@@ -151,6 +174,11 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a guardrail checks answers. Then no part of an answer is passed on before the whole is checked.
+    pub(super) fn checks_output(&self) -> bool {
+        self.guardrails.iter().any(|guardrail| guardrail.checks_output())
     }
 
     /// Checks an answer, which the guardrails may change.

@@ -10,6 +10,8 @@ use crate::{
 const MAX_TOLD_PROBLEMS: usize = 10;
 /// Largest description of a problem that the model is told, in bytes.
 const MAX_TOLD_PROBLEM_BYTES: usize = 300;
+/// Largest number of tokens of the user's message of the repair turn: the instruction and the problems.
+const REPAIR_MESSAGE_TOKENS: u64 = 800;
 /// The instruction to the model that comes before the problems.
 const REPAIR_INSTRUCTIONS: &str =
     "The answer does not match the JSON schema. Answer again, with JSON that matches it and nothing else.";
@@ -40,6 +42,12 @@ pub(super) fn repair_request(request: &ChatRequest, response: &ChatResponse, pro
     }
     repair.messages.push(Message::user(text));
     repair
+}
+
+/// Returns the largest number of tokens of the input of the repair turn: the conversation, an answer of so many tokens,
+/// and its problems.
+pub(super) const fn repair_input(input: u64, output: u64) -> u64 {
+    input.saturating_add(output).saturating_add(REPAIR_MESSAGE_TOKENS)
 }
 
 /// Returns the error of an answer that does not match the schema after the repair turn.

@@ -92,12 +92,14 @@ pub(super) fn resolve<'a>(root: &'a Value, reference: &str) -> Result<&'a Value,
 }
 
 /// Returns the name of the definition that a reference leads to.
+#[cfg(feature = "providers")]
 pub(super) fn definition_name(reference: &str) -> Option<&str> {
     let name = reference.strip_prefix("#/$defs/").or_else(|| reference.strip_prefix("#/definitions/"))?;
     (!name.is_empty() && !name.contains(['/', '~', '%'])).then_some(name)
 }
 
 /// Returns whether a keyword says nothing about values.
+#[cfg(feature = "providers")]
 pub(super) fn is_annotation(keyword: &str) -> bool {
     matches!(
         keyword,

@@ -165,8 +165,8 @@ fn annotations(operation: &AgentOperation, summary: &str) -> ToolAnnotations {
         .open_world(false)
 }
 
-/// Returns the name of a tool: the operation id, without other characters than agents accept, and with a hash in place
-/// of the rest if it is too long.
+/// Returns the name of a tool: the operation id, with `_` for each character that agents don't accept. The end of an id
+/// that is too long is replaced by a hash.
 fn name_of(id: &str) -> String {
     let allowed = |letter: char| if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '_' };
     let name: String = id.chars().map(allowed).collect();

@@ -183,8 +183,8 @@ impl Prompts {
         Ok(tx.commit().await?)
     }
 
-    /// Sets the content that a tenant uses in place of a prompt's versions. Its variables must be those of the version
-    /// of the label `production`, because the app sets them.
+    /// Sets the content that a tenant uses in place of a prompt's versions. It must have the same variables as the
+    /// version with the label `production`, because the app fills in these.
     ///
     /// # Errors
     /// 404 if there is no such prompt, or if it is not overridable; 422 if the content can't be rendered with the

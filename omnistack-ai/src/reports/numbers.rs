@@ -37,6 +37,8 @@ pub(super) enum SpendGroup {
     Key,
     /// The prompt version.
     Prompt,
+    /// The variant of an experiment, such as `support@new`.
+    Variant,
     /// The label that the app has given.
     Purpose,
 }
@@ -55,6 +57,7 @@ impl SpendGroup {
             (Self::User, _) => ("''", "user_id"),
             (Self::Key, _) => ("''", "api_key_id"),
             (Self::Prompt, _) => ("coalesce(prompt, '')", NO_ID),
+            (Self::Variant, _) => ("coalesce(variant, '')", NO_ID),
             (Self::Purpose, _) => ("coalesce(purpose, '')", NO_ID),
         }
     }

@@ -7,7 +7,8 @@ use omnistack_core::{clock::Timestamp, http::Error};
 use super::{
     complexity::Complexity,
     error,
-    routes::{ModelRoute, ModelRoutes},
+    experiment::ExperimentRule,
+    routes::{ModelRoute, ModelRoutes, RouteEntry},
     strategy::RouteStrategy,
 };
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
 
 /// The most successors of successors that are followed.
 const MAX_SUCCESSIONS: usize = 4;
+
+/// The entry of models that no route lists.
+const PLAIN_ENTRY: RouteEntry = RouteEntry { model: String::new(), weight: 1, complexity: None, variant: None };
 
 /// The app's models, providers and routes.
 #[derive(Clone, Debug)]
@@ -36,6 +40,7 @@ pub(super) struct Candidates {
     pub(super) strategy: RouteStrategy,
     /// Whether other models take the place of the asked one, which has ended or whose provider is not set up.
     pub(super) is_replaced: bool,
+    pub(super) experiment: Option<ExperimentRule>,
 }
 
 /// A model at a provider.
@@ -46,6 +51,8 @@ pub(super) struct Candidate {
     pub(super) info: Option<ModelInfo>,
     pub(super) weight: u32,
     pub(super) complexity: Option<Complexity>,
+    /// The variant of an experiment.
+    pub(super) variant: Option<String>,
 }
 
 /// The meaning of a name, and whether other models take its place.
@@ -82,13 +89,18 @@ impl ModelDirectory {
         only: Option<&str>,
         now: Timestamp,
     ) -> Result<Candidates, Error> {
-        let mut found = Candidates { list: Vec::new(), strategy: route.strategy, is_replaced: false };
+        let experiment = (route.strategy == RouteStrategy::Experiment).then(|| ExperimentRule {
+            route: asked.to_owned(),
+            unit: route.sticky_by.unwrap_or_default(),
+            flag: route.flag.clone(),
+        });
+        let mut found = Candidates { list: Vec::new(), strategy: route.strategy, is_replaced: false, experiment };
         let (mut first_error, mut first_provider) = (None, None);
         for entry in &route.targets {
             match self.meaning(&entry.model, None, now) {
                 Ok(Meaning { targets, is_replaced, .. }) => {
                     found.is_replaced |= is_replaced;
-                    self.add(&mut found.list, &targets, only, entry.weight, entry.complexity);
+                    self.add(&mut found.list, &targets, only, entry);
                     first_provider = first_provider.or(targets.into_iter().next().map(|target| target.provider));
                 }
                 Err(problem) => first_error = first_error.or(Some(problem)),
@@ -104,15 +116,15 @@ impl ModelDirectory {
     fn find_model(&self, asked: &str, only: Option<&str>, now: Timestamp) -> Result<Candidates, Error> {
         let meaning = self.meaning(asked, only, now)?;
         let mut list = Vec::new();
-        self.add(&mut list, &meaning.targets, only, 1, None);
+        self.add(&mut list, &meaning.targets, only, &PLAIN_ENTRY);
         let mut is_replaced = meaning.is_replaced;
         if list.is_empty() && meaning.is_model {
             match only {
                 // The provider may offer models that the catalog knows only at others.
-                Some(only) => self.add(&mut list, &[ModelTarget::new(only, asked)], None, 1, None),
+                Some(only) => self.add(&mut list, &[ModelTarget::new(only, asked)], None, &PLAIN_ENTRY),
                 None => {
                     let id = meaning.targets.first().map_or(asked, |target| target.model.as_str());
-                    self.add(&mut list, &self.catalog.successors(id, now), None, 1, None);
+                    self.add(&mut list, &self.catalog.successors(id, now), None, &PLAIN_ENTRY);
                     is_replaced = true;
                 }
             }
@@ -121,7 +133,7 @@ impl ModelDirectory {
             let provider = only.or_else(|| meaning.targets.first().map(|target| target.provider.as_str()));
             return Err(error::not_set_up(asked, provider.unwrap_or_default()));
         }
-        Ok(Candidates { list, strategy: self.strategy, is_replaced })
+        Ok(Candidates { list, strategy: self.strategy, is_replaced, experiment: None })
     }
 
     /// Returns the meaning of the name of a model or of an alias. A name that the catalog does not have is that of a model
@@ -151,15 +163,8 @@ impl ModelDirectory {
         Err(error::retired(asked, None))
     }
 
-    /// Adds the targets at providers of the app, each once.
-    fn add(
-        &self,
-        list: &mut Vec<Candidate>,
-        targets: &[ModelTarget],
-        only: Option<&str>,
-        weight: u32,
-        complexity: Option<Complexity>,
-    ) {
+    /// Adds the targets of an entry at providers of the app, each once.
+    fn add(&self, list: &mut Vec<Candidate>, targets: &[ModelTarget], only: Option<&str>, entry: &RouteEntry) {
         for target in targets.iter().filter(|target| only.is_none_or(|only| only == target.provider)) {
             let Some(provider) = self.provider(&target.provider) else { continue };
             let is_known = |known: &Candidate| known.provider.name() == target.provider && known.model == target.model;
@@ -170,8 +175,9 @@ impl ModelDirectory {
                 provider: Arc::clone(provider),
                 model: target.model.clone(),
                 info: self.catalog.find(&target.provider, &target.model).cloned(),
-                weight,
-                complexity,
+                weight: entry.weight,
+                complexity: entry.complexity,
+                variant: entry.variant.clone(),
             });
         }
     }

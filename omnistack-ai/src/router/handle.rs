@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
+    flag_variant::{FlagSubject, FlagVariants},
     http::Error,
-    identity::{Plan, TenantId},
+    identity::{Plan, TenantId, UserId},
 };
-use sha2::{Digest as _, Sha256};
 
 use super::{
     allowed::AllowedModels,
@@ -15,7 +15,8 @@ use super::{
     complexity::{Complexity, complexity_of},
     endings::{EndingModel, ending_models},
     error,
-    health::{Availability, ProviderHealth},
+    experiment::stable_seed,
+    health::{Availability, HealthTrial, ProviderHealth},
     needs::RequestNeeds,
     strategy::{OrderSeed, RouteStrategy, TargetFacts, order},
 };
@@ -43,6 +44,8 @@ pub struct RouteQuery<'a> {
     pub request: &'a ChatRequest,
     /// The tenant that pays.
     pub tenant: TenantId,
+    /// The user, by whom experiments can choose the variant.
+    pub user: Option<UserId>,
     /// The plan of the tenant.
     pub plan: &'a Plan,
     /// The options of the call.
@@ -78,12 +81,14 @@ pub struct RouteTarget {
     pub info: Option<ModelInfo>,
     /// The reason for its place, such as `smart: place 1`.
     pub reason: String,
+    /// The trial of a target whose last calls failed. It is given back with the last clone of the target.
+    pub(super) trial: Option<Arc<HealthTrial>>,
 }
 
 impl RouteTarget {
     /// Creates a target.
     pub fn new(provider: Arc<dyn LlmProvider>, model: impl Into<String>) -> Self {
-        Self { provider, model: model.into(), info: None, reason: String::new() }
+        Self { provider, model: model.into(), info: None, reason: String::new(), trial: None }
     }
 }
 
@@ -93,6 +98,8 @@ pub(crate) struct RoutedTargets {
     pub(crate) targets: Vec<RouteTarget>,
     /// The shortest time after which one of them accepts calls, if the accounts of all of them must wait.
     pub(crate) wait: Option<Duration>,
+    /// The route and the variant that the caller has in an experiment, such as `support@new`.
+    pub(crate) variant: Option<String>,
 }
 
 impl RoutedTargets {
@@ -118,6 +125,7 @@ pub(super) struct RouterState {
     pub(super) allowed_models: Vec<String>,
     pub(super) requires_prices: bool,
     pub(super) health: ProviderHealth,
+    pub(super) flags: FlagVariants,
     pub(super) clock: Clock,
 }
 
@@ -125,6 +133,7 @@ pub(super) struct RouterState {
 struct Question<'a> {
     asked: &'a str,
     tenant: TenantId,
+    user: Option<UserId>,
     plan: &'a Plan,
     options: &'a CallOptions,
     input: u64,
@@ -139,7 +148,8 @@ impl AiRouter {
     }
 
     /// Returns the models that may answer a request, in the order in which they are tried. Those whose account at the
-    /// provider must wait are left out, and those whose last calls failed come last.
+    /// provider must wait are left out. Those whose rate limit is nearly used up come later, and those whose last calls
+    /// failed come last.
     ///
     /// # Errors
     /// | status | code | reason |
@@ -157,11 +167,12 @@ impl AiRouter {
 
     /// Returns the targets of [`targets`](Self::targets), also if all of them must wait.
     pub(crate) fn route(&self, query: RouteQuery<'_>) -> Result<RoutedTargets, Error> {
-        let RouteQuery { request, tenant, plan, options, estimated_input } = query;
+        let RouteQuery { request, tenant, user, plan, options, estimated_input } = query;
         let default = self.0.default_model.as_str();
         self.select(&Question {
             asked: if matches!(request.model.as_str(), "" | DEFAULT_NAME) { default } else { &request.model },
             tenant,
+            user,
             plan,
             options,
             input: estimated_input,
@@ -185,6 +196,7 @@ impl AiRouter {
         self.select(&Question {
             asked: if request.model.is_empty() { EMBEDDING_ALIAS } else { &request.model },
             tenant,
+            user: None,
             plan,
             options,
             input: estimated_input,
@@ -231,9 +243,19 @@ impl AiRouter {
     fn select(&self, question: &Question<'_>) -> Result<RoutedTargets, Error> {
         let asked = question.asked;
         let only = question.options.provider.as_deref();
-        let Candidates { list, strategy, is_replaced } = self.0.directory.find(asked, only, self.0.clock.now())?;
+        let Candidates { list, strategy, is_replaced, experiment } =
+            self.0.directory.find(asked, only, self.0.clock.now())?;
         let list = self.permitted(list, question)?;
-        let facts: Vec<TargetFacts> = list.iter().map(|candidate| self.facts(candidate, question)).collect();
+        let subject = FlagSubject { tenant: question.tenant, user: question.user, plan: question.plan };
+        let chosen = experiment.as_ref().and_then(|rule| rule.choose(&list, subject, &self.0.flags));
+        let variant = experiment.zip(chosen.as_deref()).map(|(rule, chosen)| rule.reference(chosen));
+        let facts: Vec<TargetFacts> = list
+            .iter()
+            .map(|candidate| {
+                let is_chosen = chosen.is_some() && candidate.variant == chosen;
+                self.facts(candidate, question, is_chosen)
+            })
+            .collect();
         let mut ordered = order(&facts, strategy, seed(strategy, question));
         // The estimate is not exact, so a model that seems too small is only tried later.
         ordered.sort_by_key(|(place, _)| is_too_long(&list[*place], question.input));
@@ -248,7 +270,8 @@ impl AiRouter {
             let why = if is_only { "the only target".to_owned() } else { why };
             (&list[place], format!("{asked}{replaced}: {why}"))
         });
-        Ok(self.by_health(reasoned.collect()))
+        let tokens = question.input.saturating_add(question.output);
+        Ok(RoutedTargets { variant, ..self.by_health(reasoned.collect(), tokens) })
     }
 
     /// Returns the candidates that the tenant may use and that are able to answer.
@@ -272,52 +295,61 @@ impl AiRouter {
         Ok(list)
     }
 
-    fn facts(&self, candidate: &Candidate, question: &Question<'_>) -> TargetFacts {
+    fn facts(&self, candidate: &Candidate, question: &Question<'_>, is_chosen: bool) -> TargetFacts {
         TargetFacts {
             weight: candidate.weight,
             complexity: candidate.complexity,
             cost: candidate.info.as_ref().and_then(|info| info.estimate(question.input, question.output)),
             latency: self.0.health.latency(candidate.provider.name(), &candidate.model),
+            is_chosen,
         }
     }
 
-    /// Puts those last whose last calls failed, and leaves out those whose account must wait, unless all must.
-    fn by_health(&self, ordered: Vec<(&Candidate, String)>) -> RoutedTargets {
+    /// Puts those last whose last calls failed, before them those whose rate limit hardly has so many tokens left, and
+    /// leaves out those whose account must wait, unless all must.
+    fn by_health(&self, ordered: Vec<(&Candidate, String)>, tokens: u64) -> RoutedTargets {
         let health = &self.0.health;
-        let (mut ready, mut avoided, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ready, mut near_limit, mut avoided, mut waiting) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut shortest: Option<Duration> = None;
         for (candidate, reason) in ordered {
             let provider = candidate.provider.as_ref();
-            let mut availability = health.availability(provider, &candidate.model, false);
-            if availability == Availability::Trial {
-                // Only a call that begins with this target finds out whether it works.
-                availability = if ready.is_empty() {
-                    health.availability(provider, &candidate.model, true)
-                } else {
-                    Availability::Avoided
-                };
-            }
-            let target = |reason| RouteTarget {
+            let target = |reason, trial| RouteTarget {
                 provider: Arc::clone(&candidate.provider),
                 model: candidate.model.clone(),
                 info: candidate.info.clone(),
                 reason,
+                trial,
             };
-            match availability {
-                Availability::Ready => ready.push(target(reason)),
-                Availability::Trial => ready.push(target(format!("{reason}; a trial after failures"))),
-                Availability::Avoided => avoided.push(target(format!("{reason}; last, because its last calls failed"))),
+            let last = |reason: String| target(format!("{reason}; last, because its last calls failed"), None);
+            match health.availability(provider, &candidate.model, tokens) {
+                Availability::Ready => ready.push(target(reason, None)),
+                Availability::Trial => {
+                    // Only a call that begins with this target finds out whether it works.
+                    let trial = if ready.is_empty() { health.take_trial(provider, &candidate.model) } else { None };
+                    match trial {
+                        Some(trial) => {
+                            ready.push(target(format!("{reason}; a trial after failures"), Some(Arc::new(trial))));
+                        }
+                        None => avoided.push(last(reason)),
+                    }
+                }
+                Availability::NearLimit => {
+                    let reason = format!("{reason}; later, because its rate limit is nearly used up");
+                    near_limit.push(target(reason, None));
+                }
+                Availability::Avoided => avoided.push(last(reason)),
                 Availability::Waiting(wait) => {
                     shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
-                    waiting.push(target(reason));
+                    waiting.push(target(reason, None));
                 }
             }
         }
+        ready.append(&mut near_limit);
         ready.append(&mut avoided);
         let wait = shortest.filter(|_| ready.is_empty());
         let mut targets = if wait.is_some() { waiting } else { ready };
         targets.truncate(MAX_TARGETS);
-        RoutedTargets { targets, wait }
+        RoutedTargets { targets, wait, variant: None }
     }
 }
 
@@ -335,9 +367,5 @@ fn seed(strategy: RouteStrategy, question: &Question<'_>) -> OrderSeed {
     let Some(sticky) = &question.options.sticky else {
         return OrderSeed { complexity, seed: rand::random(), is_sticky: false };
     };
-    let hash =
-        Sha256::new().chain_update(question.tenant.to_string()).chain_update("\0").chain_update(sticky).finalize();
-    let mut first = [0_u8; 8];
-    first.copy_from_slice(&hash[..8]);
-    OrderSeed { complexity, seed: u64::from_be_bytes(first), is_sticky: true }
+    OrderSeed { complexity, seed: stable_seed(question.tenant, sticky), is_sticky: true }
 }

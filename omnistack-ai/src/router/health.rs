@@ -1,7 +1,9 @@
 //! The health of providers: latencies, failures, and the time for which a provider asks to wait.
 
 mod account;
+mod limits;
 mod target;
+mod trial;
 
 use std::{
     collections::HashMap,
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::ToSchema;
 
+pub(super) use self::trial::HealthTrial;
 use self::{
     account::AccountState,
     target::{Circuit, TargetState},
@@ -26,7 +29,7 @@ use self::{
 use super::RouteTarget;
 use crate::{
     error::{LlmError, LlmErrorKind},
-    provider::LlmProvider,
+    provider::{LlmProvider, RateLimitLevels},
 };
 
 /// The most models whose health is kept.
@@ -40,7 +43,8 @@ const WAIT_TOPIC: &str = "ai.provider-waits";
 ///
 /// After consecutive failures a model at a provider is avoided until its provider answers a probe, and then until one
 /// call succeeds. A rate limit is no failure: the account at the provider is left alone for the time that the provider
-/// asks for, by all replicas.
+/// asks for, by all replicas. Before that, a model is called after others once its provider says that a rate limit is
+/// nearly used up.
 #[derive(Clone, Debug)]
 pub struct ProviderHealth(Arc<HealthState>);
 
@@ -63,6 +67,8 @@ pub(super) enum Availability {
     Ready,
     /// One call may find out whether it works again.
     Trial,
+    /// It is called after those that are ready, because its rate limit is nearly used up.
+    NearLimit,
     /// It is called only if no other is left.
     Avoided,
     /// Its account must not be called for this time.
@@ -86,6 +92,12 @@ pub struct ModelHealth {
     pub latency_ms: Option<u64>,
     /// Whether it is avoided because its last calls failed.
     pub avoided: bool,
+    /// The number of requests that its provider accepts before a rate limit is reached; `null` if it is not known.
+    #[schema(required)]
+    pub remaining_requests: Option<u64>,
+    /// The number of tokens that its provider accepts before a rate limit is reached; `null` if it is not known.
+    #[schema(required)]
+    pub remaining_tokens: Option<u64>,
 }
 
 /// The message to other replicas. It carries a duration, because clocks of replicas differ.
@@ -123,33 +135,22 @@ impl ProviderHealth {
             (None, _) => self.update_account(target.provider.account(), AccountState::answered),
             _ => {}
         }
-        let has_opened = {
-            let mut targets = self.targets();
-            let key = (target.provider.name().to_owned(), target.model.clone());
-            if targets.len() >= MAX_WATCHED_TARGETS && !targets.contains_key(&key) {
-                targets.retain(|_, state| !state.is_idle(now, IDLE_AFTER));
-                if targets.len() >= MAX_WATCHED_TARGETS {
-                    return;
-                }
+        let has_opened = self.change_target(target, now, |state| match result {
+            Err(error) if error.is_failure_of_provider() => state.failed(self.0.failures, now),
+            Err(error) if error.kind == LlmErrorKind::RateLimited => {
+                state.was_limited(now);
+                false
             }
-            let state = targets.entry(key).or_insert_with(|| TargetState::new(&self.0.clock, target));
-            match result {
-                Err(error) if error.is_failure_of_provider() => state.failed(self.0.failures, now),
-                Err(error) if error.kind == LlmErrorKind::RateLimited => {
-                    state.was_limited(now);
-                    false
-                }
-                Err(_) => {
-                    state.answered(None, now);
-                    false
-                }
-                Ok(()) => {
-                    state.answered(Some(latency), now);
-                    false
-                }
+            Err(_) => {
+                state.answered(None, now);
+                false
             }
-        };
-        if has_opened {
+            Ok(()) => {
+                state.answered(Some(latency), now);
+                false
+            }
+        });
+        if has_opened == Some(true) {
             let (provider, model) = (target.provider.name(), target.model.as_str());
             AI_BREAKER_OPENINGS.counter([provider.to_owned()]).increment(1);
             tracing::warn!(target: "omnistack::ai", provider, model, "the last calls of a model failed; it is avoided until its provider answers");
@@ -162,9 +163,22 @@ impl ProviderHealth {
         self.accounts().get(target.provider.account()).and_then(|account| account.wait(now))
     }
 
-    /// Returns how available a target is. A target on trial is granted to one caller with `takes_trial`; for the others
-    /// it is avoided until the trial has a result.
-    pub(super) fn availability(&self, provider: &dyn LlmProvider, model: &str, takes_trial: bool) -> Availability {
+    /// Records that a call of a target begins, which needs so many tokens.
+    pub(crate) fn begin_call(&self, target: &RouteTarget, tokens: u64) {
+        if let Some(state) = self.targets().get_mut(&(target.provider.name().to_owned(), target.model.clone())) {
+            state.limits.begin_call(tokens);
+        }
+    }
+
+    /// Records the rate limits that a response of a target has stated.
+    pub(crate) fn state_limits(&self, target: &RouteTarget, levels: &RateLimitLevels) {
+        let now = self.0.clock.now();
+        self.change_target(target, now, |state| state.limits.state(levels, now));
+    }
+
+    /// Returns how available a target is for a call that needs so many tokens. While a trial is under way, it is
+    /// avoided.
+    pub(super) fn availability(&self, provider: &dyn LlmProvider, model: &str, tokens: u64) -> Availability {
         let now = self.0.clock.now();
         let (wait, is_avoided) = {
             let accounts = self.accounts();
@@ -177,18 +191,30 @@ impl ProviderHealth {
         if is_avoided {
             return Availability::Avoided;
         }
-        let mut targets = self.targets();
-        let Some(state) = targets.get_mut(&(provider.name().to_owned(), model.to_owned())) else {
+        let targets = self.targets();
+        let Some(state) = targets.get(&(provider.name().to_owned(), model.to_owned())) else {
             return Availability::Ready;
         };
         match state.circuit(now) {
+            Circuit::Closed if state.limits.are_nearly_used_up(tokens, now) => Availability::NearLimit,
             Circuit::Closed => Availability::Ready,
             Circuit::Open => Availability::Avoided,
-            Circuit::HalfOpen if takes_trial => {
-                state.begin_trial(now);
-                Availability::Trial
-            }
             Circuit::HalfOpen => Availability::Trial,
+        }
+    }
+
+    /// Grants the trial of a target to one call. Returns `None` if another call has it. It is given back when it is
+    /// dropped without a result.
+    pub(super) fn take_trial(&self, provider: &dyn LlmProvider, model: &str) -> Option<HealthTrial> {
+        let key = (provider.name().to_owned(), model.to_owned());
+        let number = self.targets().get_mut(&key)?.begin_trial(self.0.clock.now())?;
+        Some(HealthTrial::new(self.clone(), key, number))
+    }
+
+    /// Ends a trial that has no result.
+    fn give_back_trial(&self, key: &(String, String), number: u64) {
+        if let Some(state) = self.targets().get_mut(key) {
+            state.give_back_trial(number);
         }
     }
 
@@ -207,9 +233,10 @@ impl ProviderHealth {
 
     /// Returns the health of the models of a provider that have been called, by name.
     pub(super) fn models(&self, provider: &str) -> Vec<ModelHealth> {
+        let now = self.0.clock.now();
         let targets = self.targets();
         let of_provider = targets.iter().filter(|((name, _), _)| name == provider);
-        let mut models: Vec<ModelHealth> = of_provider.map(|((_, model), state)| state.summary(model)).collect();
+        let mut models: Vec<ModelHealth> = of_provider.map(|((_, model), state)| state.summary(model, now)).collect();
         models.sort_by(|a, b| a.model.cmp(&b.model));
         models
     }
@@ -249,6 +276,24 @@ impl ProviderHealth {
         let Ok(WaitMessage { account, wait_ms }) = serde_json::from_slice(message) else { return };
         let now = self.0.clock.now();
         self.update_account(&account, |state| state.wait_until(Duration::from_millis(wait_ms), now));
+    }
+
+    /// Changes the state of a target. Returns `None` if too many others are watched.
+    fn change_target<T>(
+        &self,
+        target: &RouteTarget,
+        now: Timestamp,
+        change: impl FnOnce(&mut TargetState) -> T,
+    ) -> Option<T> {
+        let mut targets = self.targets();
+        let key = (target.provider.name().to_owned(), target.model.clone());
+        if targets.len() >= MAX_WATCHED_TARGETS && !targets.contains_key(&key) {
+            targets.retain(|_, state| !state.is_idle(now, IDLE_AFTER));
+            if targets.len() >= MAX_WATCHED_TARGETS {
+                return None;
+            }
+        }
+        Some(change(targets.entry(key).or_insert_with(|| TargetState::new(&self.0.clock, target))))
     }
 
     /// Changes the state of an account of the app's providers.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{complexity::Complexity, strategy::RouteStrategy};
+use super::{complexity::Complexity, experiment::ExperimentUnit, strategy::RouteStrategy};
 use crate::catalog::check_name;
 
 /// The routes that come with this crate.
@@ -43,6 +43,10 @@ pub(super) struct ModelRoute {
     #[serde(default)]
     pub(super) strategy: RouteStrategy,
     pub(super) targets: Vec<RouteEntry>,
+    /// The unit that keeps its variant, for the strategy `experiment`.
+    pub(super) sticky_by: Option<ExperimentUnit>,
+    /// The feature flag whose variant decides, for the strategy `experiment`.
+    pub(super) flag: Option<String>,
 }
 
 /// A target of a route.
@@ -54,6 +58,8 @@ pub(super) struct RouteEntry {
     #[serde(default = "default_weight")]
     pub(super) weight: u32,
     pub(super) complexity: Option<Complexity>,
+    /// The name of the variant, for the strategy `experiment`.
+    pub(super) variant: Option<String>,
 }
 
 const fn default_weight() -> u32 {
@@ -155,8 +161,35 @@ impl ModelRoute {
                 return Err(format!("`complexity` of `{model}` is for the strategy `complexity`"));
             }
         }
-        if self.strategy == RouteStrategy::Weighted && self.targets.iter().all(|target| target.weight == 0) {
+        self.check_experiment()?;
+        let needs_weight = matches!(self.strategy, RouteStrategy::Weighted | RouteStrategy::Experiment);
+        if needs_weight && self.targets.iter().all(|target| target.weight == 0) {
             return Err("at least one target needs a weight".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_experiment(&self) -> Result<(), String> {
+        if self.strategy != RouteStrategy::Experiment {
+            let has_variant = self.targets.iter().any(|target| target.variant.is_some());
+            let is_free = !has_variant && self.sticky_by.is_none() && self.flag.is_none();
+            return if is_free {
+                Ok(())
+            } else {
+                Err("`variant`, `sticky_by` and `flag` are for the strategy `experiment`".to_owned())
+            };
+        }
+        for (place, target) in self.targets.iter().enumerate() {
+            let Some(variant) = &target.variant else {
+                return Err(format!("`{}` needs a `variant`", target.model));
+            };
+            check_name(variant)?;
+            if self.targets[..place].iter().any(|other| other.variant.as_ref() == Some(variant)) {
+                return Err(format!("two targets have the variant `{variant}`"));
+            }
+        }
+        if self.targets.len() < 2 {
+            return Err("an experiment needs at least 2 targets".to_owned());
         }
         Ok(())
     }
@@ -189,6 +222,15 @@ mod tests {
             ("[routes.a]\nstrategy = 'weighted'\ntargets = [{ model = 'b', weight = 0 }]", "needs a weight"),
             ("[routes.a]\nstrategy = 'complexity'\ntargets = [{ model = 'b' }]", "`b` needs `complexity`"),
             ("[routes.a]\ntargets = [{ model = 'b', complexity = 'simple' }]", "is for the strategy"),
+            ("[routes.a]\ntargets = [{ model = 'b', variant = 'c' }]", "are for the strategy `experiment`"),
+            ("[routes.a]\nflag = 'c'\ntargets = [{ model = 'b' }]", "are for the strategy `experiment`"),
+            ("[routes.a]\nstrategy = 'experiment'\ntargets = [{ model = 'b' }]", "`b` needs a `variant`"),
+            ("[routes.a]\nstrategy = 'experiment'\ntargets = [{ model = 'b', variant = 'c' }]", "at least 2 targets"),
+            (
+                "[routes.a]\nstrategy = 'experiment'\ntargets = [{ model = 'b', variant = 'd' }, \
+                 { model = 'c', variant = 'd' }]",
+                "two targets have the variant `d`",
+            ),
             ("[routes.'a b']\ntargets = [{ model = 'b' }]", "without spaces"),
         ] {
             let error = ModelRoutes::from_toml(text).unwrap_err();

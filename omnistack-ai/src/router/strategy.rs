@@ -24,6 +24,8 @@ pub enum RouteStrategy {
     Weighted,
     /// The weakest target that is strong enough for the difficulty of the request first.
     Complexity,
+    /// The variant of the caller first: targets are compared with each other, and each caller keeps its variant.
+    Experiment,
 }
 
 impl RouteStrategy {
@@ -35,6 +37,7 @@ impl RouteStrategy {
             Self::Fastest => "fastest",
             Self::Weighted => "weighted",
             Self::Complexity => "complexity",
+            Self::Experiment => "experiment",
         }
     }
 }
@@ -74,6 +77,8 @@ pub(super) struct TargetFacts {
     pub(super) cost: Option<Cost>,
     /// The measured latency.
     pub(super) latency: Option<Duration>,
+    /// Whether it is of the variant that the caller has in an experiment.
+    pub(super) is_chosen: bool,
 }
 
 /// A request whose targets are put in order.
@@ -109,6 +114,7 @@ pub(super) fn order(targets: &[TargetFacts], strategy: RouteStrategy, request: O
             let weights: Vec<u32> = targets.iter().map(|target| target.weight).collect();
             places = weighted_order(&weights, request.seed);
         }
+        RouteStrategy::Experiment => places.sort_by_key(|place| !targets[*place].is_chosen),
         RouteStrategy::Complexity => places.sort_by_key(|place| {
             let level = targets[*place].complexity.unwrap_or(Complexity::Moderate);
             // First those that are strong enough, the weakest of them first; then the others, the strongest first.
@@ -128,13 +134,15 @@ pub(super) fn order(targets: &[TargetFacts], strategy: RouteStrategy, request: O
         },
         RouteStrategy::Weighted => format!("weight {}", targets[place].weight),
         RouteStrategy::Complexity => format!("the request is {}", request.complexity),
+        RouteStrategy::Experiment if targets[place].is_chosen => "the variant of the caller".to_owned(),
+        RouteStrategy::Experiment => "another variant".to_owned(),
     };
     places.into_iter().map(|place| (place, reason(place))).collect()
 }
 
 /// Returns the places in an order that a seed decides: each next one by the share of its weight among the rest. Those
 /// without weight come last, in their order.
-fn weighted_order(weights: &[u32], mut seed: u64) -> Vec<usize> {
+pub(super) fn weighted_order(weights: &[u32], mut seed: u64) -> Vec<usize> {
     let mut rest: Vec<usize> = (0..weights.len()).collect();
     let mut order = Vec::with_capacity(weights.len());
     loop {
@@ -174,7 +182,7 @@ mod tests {
 
     fn facts(weight: u32, complexity: Complexity, cost: Option<i64>, ms: Option<u64>) -> TargetFacts {
         let (cost, latency) = (cost.map(Cost::from_pico), ms.map(Duration::from_millis));
-        TargetFacts { weight, complexity: Some(complexity), cost, latency }
+        TargetFacts { weight, complexity: Some(complexity), cost, latency, is_chosen: weight == 0 }
     }
 
     fn places(targets: &[TargetFacts], strategy: RouteStrategy, request: OrderSeed) -> Vec<usize> {
@@ -194,6 +202,7 @@ mod tests {
             (RouteStrategy::Cheapest, Simple, [2, 1, 0]),
             (RouteStrategy::Fastest, Simple, [1, 2, 0]),
             (RouteStrategy::Weighted, Simple, [2, 0, 1]),
+            (RouteStrategy::Experiment, Simple, [1, 0, 2]),
             (RouteStrategy::Complexity, Simple, [2, 1, 0]),
             (RouteStrategy::Complexity, Moderate, [1, 0, 2]),
             (RouteStrategy::Complexity, Complex, [0, 1, 2]),

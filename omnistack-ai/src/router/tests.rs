@@ -7,7 +7,7 @@ use omnistack_core::{
     clock::MockClock,
     http::{Error, StatusCode},
     id::Id,
-    identity::{Plan, TenantId},
+    identity::{Plan, TenantId, UserId},
 };
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -167,6 +167,7 @@ const ROUTES: &str = r#"
 struct Routed {
     router: AiRouter,
     clock: MockClock,
+    user: Option<UserId>,
     plan: Plan,
     options: CallOptions,
 }
@@ -189,10 +190,12 @@ fn routed(change: impl FnOnce(&mut RouterState)) -> Routed {
         allowed_models: Vec::new(),
         requires_prices: false,
         health,
+        flags: FlagVariants::default(),
         clock: clock.clock(),
     };
     change(&mut state);
-    Routed { router: AiRouter::new(state), clock, plan: Plan::new("test"), options: CallOptions::default() }
+    let (plan, options) = (Plan::new("test"), CallOptions::default());
+    Routed { router: AiRouter::new(state), clock, user: None, plan, options }
 }
 
 fn tenant() -> TenantId {
@@ -205,8 +208,8 @@ fn ask(model: &str) -> ChatRequest {
 
 impl Routed {
     fn find(&self, request: &ChatRequest) -> Result<Vec<RouteTarget>, Error> {
-        let (plan, options) = (&self.plan, &self.options);
-        self.router.targets(RouteQuery { request, tenant: tenant(), plan, options, estimated_input: 100 })
+        let (user, plan, options) = (self.user, &self.plan, &self.options);
+        self.router.targets(RouteQuery { request, tenant: tenant(), user, plan, options, estimated_input: 100 })
     }
 
     fn names(&self, request: &ChatRequest) -> String {
@@ -348,7 +351,7 @@ fn a_model_that_is_too_small_comes_later() {
     let routed = routed(|_| {});
     let (request, tenant) = (ask("fast"), tenant());
     let (plan, options) = (&routed.plan, &routed.options);
-    let query = RouteQuery { request: &request, tenant, plan, options, estimated_input: 1_001 };
+    let query = RouteQuery { request: &request, tenant, user: None, plan, options, estimated_input: 1_001 };
     assert_eq!(join(&routed.router.targets(query).unwrap()), "bolt/words acme/small");
 }
 

@@ -59,6 +59,7 @@ impl NumberBound {
     }
 
     /// Returns the name in filters, which is also that of Qdrant.
+    #[cfg(feature = "qdrant")]
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Greater => "gt",

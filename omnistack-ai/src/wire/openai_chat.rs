@@ -30,6 +30,7 @@ pub(super) use encode::{encode_tool_choice, schema_name, set, unsupported};
 pub(super) use error::{error_in_answer, error_of_response, inexpressible, interrupted, protocol_error};
 pub(super) use fields::{list, text};
 pub(super) use media::{data_url, file_name};
+pub(super) use retry_after::moment_or_duration;
 pub(super) use schema::StrictSchema;
 pub(super) use stream::{corrected, is_failure};
 pub(super) use usage::response_usage;

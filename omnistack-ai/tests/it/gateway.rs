@@ -5,6 +5,7 @@
 mod answers;
 mod cache;
 mod embeddings;
+mod experiments;
 mod fallback;
 mod guardrails;
 mod leaving;

@@ -29,8 +29,8 @@ fn targets(app: &TestApp, model: &str) -> Vec<String> {
     let router: AiRouter = app.app().context().get().unwrap();
     let request = ChatRequest::new(model, [Message::user("Hi")]);
     let (plan, options) = (Plan::new("test"), CallOptions::default());
-    let tenant = Id::from_uuid(uuid::Uuid::nil());
-    let query = RouteQuery { request: &request, tenant, plan: &plan, options: &options, estimated_input: 10 };
+    let (tenant, request, plan, options) = (Id::from_uuid(uuid::Uuid::nil()), &request, &plan, &options);
+    let query = RouteQuery { request, tenant, user: None, plan, options, estimated_input: 10 };
     match router.targets(query) {
         Ok(targets) => targets.iter().map(|target| format!("{}/{}", target.provider.name(), target.model)).collect(),
         Err(error) => vec![error.code().to_owned()],
@@ -76,8 +76,8 @@ on_each_database! {
 
         let request = ChatRequest::new("smart", [Message::user("Hi")]);
         let (plan, options) = (Plan::new("test"), CallOptions::default());
-        let tenant = Id::from_uuid(uuid::Uuid::nil());
-        let query = RouteQuery { request: &request, tenant, plan: &plan, options: &options, estimated_input: 10 };
+        let (tenant, request, plan, options) = (Id::from_uuid(uuid::Uuid::nil()), &request, &plan, &options);
+        let query = RouteQuery { request, tenant, user: None, plan, options, estimated_input: 10 };
         let target = router.targets(query).unwrap().remove(0);
         router.health().record(&target, Ok(()), Duration::from_millis(20));
         let mut error = LlmError::new(LlmErrorKind::RateLimited, "fake", "slow down");

@@ -5,6 +5,8 @@
 mod conformance;
 mod documents;
 mod engines;
+#[cfg(feature = "qdrant")]
+mod qdrant;
 mod routes;
 
 use std::sync::{

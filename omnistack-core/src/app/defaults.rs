@@ -11,6 +11,7 @@ use crate::{
     db::{Db, DbSettings},
     email::{Mailer, UserContacts},
     events::EventsModule,
+    flag_variant::FlagVariants,
     http::{HttpSettings, RateLimits},
     idempotency::IdempotencyModule,
     identity::Entitlements,
@@ -185,6 +186,7 @@ impl Module for Ports {
             registry
                 .provide_default(Entitlements::default())
                 .provide_default(UsageSink::default())
+                .provide_default(FlagVariants::default())
                 .provide_default(AuditLog::to_database(clock))
                 .provide_default(Notifier::disabled())
                 .provide_default(UserContacts::default())

@@ -7,12 +7,12 @@ use omnistack_core::{
     resilience::Breaker,
 };
 
-use super::ModelHealth;
+use super::{ModelHealth, limits::StatedLimits};
 use crate::{provider::LlmProvider, router::RouteTarget};
 
 /// The time limit of a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time after which a trial without a result is given to another call.
+/// The time after which a trial that has neither a result nor was given back is for another call.
 const TRIAL_TTL: Duration = Duration::from_secs(60);
 /// The share of a new measurement in the mean latency: one in this number.
 const LATENCY_WEIGHT: u32 = 8;
@@ -34,7 +34,10 @@ pub(super) struct TargetState {
     breaker: Breaker,
     /// Whether the breaker has been open since the last answer of the model.
     has_failed: bool,
-    trial_until: Option<Timestamp>,
+    /// The number of the trial under way, and its end.
+    trial: Option<(u64, Timestamp)>,
+    trials: u64,
+    pub(super) limits: StatedLimits,
     last_call: Timestamp,
     consecutive_failures: u32,
     calls: u64,
@@ -53,7 +56,9 @@ impl TargetState {
         Self {
             breaker: Breaker::new(clock.clone(), probe, on_close),
             has_failed: false,
-            trial_until: None,
+            trial: None,
+            trials: 0,
+            limits: StatedLimits::default(),
             last_call: clock.now(),
             consecutive_failures: 0,
             calls: 0,
@@ -93,7 +98,7 @@ impl TargetState {
     }
 
     pub(super) fn circuit(&self, now: Timestamp) -> Circuit {
-        if self.breaker.is_open() || self.trial_until.is_some_and(|until| until > now) {
+        if self.breaker.is_open() || self.trial.is_some_and(|(_, until)| until > now) {
             Circuit::Open
         } else if self.has_failed {
             Circuit::HalfOpen
@@ -102,9 +107,19 @@ impl TargetState {
         }
     }
 
-    /// Lets one call find out whether the model answers.
-    pub(super) fn begin_trial(&mut self, now: Timestamp) {
-        self.trial_until = Some(now + TRIAL_TTL);
+    /// Lets one call find out whether the model answers. Returns the number of the trial, or `None` if no call may.
+    pub(super) fn begin_trial(&mut self, now: Timestamp) -> Option<u64> {
+        if self.circuit(now) != Circuit::HalfOpen {
+            return None;
+        }
+        self.trials += 1;
+        self.trial = Some((self.trials, now + TRIAL_TTL));
+        Some(self.trials)
+    }
+
+    /// Ends a trial without a result, unless it has ended already.
+    pub(super) fn give_back_trial(&mut self, number: u64) {
+        self.trial = self.trial.filter(|(under_way, _)| *under_way != number);
     }
 
     pub(super) fn is_idle(&self, now: Timestamp, after: Duration) -> bool {
@@ -115,7 +130,8 @@ impl TargetState {
         self.latency
     }
 
-    pub(super) fn summary(&self, model: &str) -> ModelHealth {
+    pub(super) fn summary(&self, model: &str, now: Timestamp) -> ModelHealth {
+        let (remaining_requests, remaining_tokens) = self.limits.left(now);
         ModelHealth {
             model: model.to_owned(),
             calls: self.calls,
@@ -123,11 +139,13 @@ impl TargetState {
             consecutive_failures: self.consecutive_failures,
             latency_ms: self.latency.map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)),
             avoided: self.has_failed,
+            remaining_requests,
+            remaining_tokens,
         }
     }
 
     fn count(&mut self, now: Timestamp) {
-        (self.last_call, self.trial_until) = (now, None);
+        (self.last_call, self.trial) = (now, None);
         self.calls = self.calls.saturating_add(1);
     }
 }

@@ -4,7 +4,10 @@ use omnistack_core::clock::MockClock;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
-use crate::router::tests::{ProbedProvider, mock_clock};
+use crate::{
+    provider::RateLimitLevel,
+    router::tests::{ProbedProvider, mock_clock},
+};
 
 const LIMIT: u32 = 3;
 
@@ -32,8 +35,12 @@ impl Watched {
         self.health.record(&self.target, result, Duration::from_millis(100));
     }
 
-    fn availability(&self, takes_trial: bool) -> Availability {
-        self.health.availability(self.provider.as_ref(), "large", takes_trial)
+    fn availability(&self) -> Availability {
+        self.health.availability(self.provider.as_ref(), "large", 1)
+    }
+
+    fn take_trial(&self) -> Option<HealthTrial> {
+        self.health.take_trial(self.provider.as_ref(), "large")
     }
 
     /// Lets the provider answer the next probe.
@@ -57,32 +64,41 @@ async fn a_model_is_avoided_after_failures_until_a_call_succeeds() {
         Some(LlmErrorKind::Interrupted),
     ] {
         watched.record(kind);
-        assert_eq!(watched.availability(true), Availability::Ready, "{kind:?}");
+        assert_eq!(watched.availability(), Availability::Ready, "{kind:?}");
     }
     watched.record(Some(LlmErrorKind::Protocol));
-    assert_eq!(watched.availability(true), Availability::Avoided);
+    assert_eq!(watched.availability(), Availability::Avoided);
     // No call of a caller is a probe while the provider does not answer.
     for _ in 0..3 {
         watched.probes.recv().await.unwrap();
-        assert_eq!(watched.availability(true), Availability::Avoided);
+        assert_eq!(watched.availability(), Availability::Avoided);
     }
 
     watched.recover().await;
-    assert_eq!(watched.availability(false), Availability::Trial);
-    assert_eq!(watched.availability(true), Availability::Trial);
-    assert_eq!(watched.availability(true), Availability::Avoided, "a single call finds out");
+    assert_eq!(watched.availability(), Availability::Trial);
+    let trial = watched.take_trial().unwrap();
+    assert_eq!(watched.availability(), Availability::Avoided, "a single call finds out");
+    assert!(watched.take_trial().is_none());
+    drop(trial);
+    assert_eq!(watched.availability(), Availability::Trial, "a call that was not sent gives its trial back");
+    let forgotten = watched.take_trial().unwrap();
     watched.clock.advance(Duration::from_secs(60));
-    assert_eq!(watched.availability(true), Availability::Trial, "a trial without a result is repeated");
+    assert_eq!(watched.availability(), Availability::Trial, "a trial without a result is repeated");
+    let trial = watched.take_trial().unwrap();
+    drop(forgotten);
+    assert_eq!(watched.availability(), Availability::Avoided, "an old trial does not end a later one");
     // A single failure is enough after an outage.
     watched.provider.respond(false);
     watched.record(Some(LlmErrorKind::Failed));
-    assert_eq!(watched.availability(true), Availability::Avoided);
+    assert_eq!(watched.availability(), Availability::Avoided);
+    drop(trial);
+    assert_eq!(watched.availability(), Availability::Avoided, "a trial ends with its result");
     watched.recover().await;
-    assert_eq!(watched.availability(true), Availability::Trial);
+    assert_eq!(watched.availability(), Availability::Trial);
     watched.record(None);
-    assert_eq!(watched.availability(true), Availability::Ready);
+    assert_eq!(watched.availability(), Availability::Ready);
     watched.record(Some(LlmErrorKind::Failed));
-    assert_eq!(watched.availability(true), Availability::Ready);
+    assert_eq!(watched.availability(), Availability::Ready);
 
     let models = watched.health.models("acme");
     assert_eq!(models.len(), 1);
@@ -92,15 +108,36 @@ async fn a_model_is_avoided_after_failures_until_a_call_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_near_its_rate_limit_is_called_later() {
+    let watched = watched();
+    let requests = |remaining| {
+        let level = RateLimitLevel::new(remaining).limit(100).renewed_after(Duration::from_secs(60));
+        watched.health.state_limits(&watched.target, &RateLimitLevels::default().requests(level));
+    };
+    watched.health.begin_call(&watched.target, 10);
+    assert!(watched.health.models("acme").is_empty());
+    requests(7);
+    assert_eq!(watched.availability(), Availability::Ready);
+    watched.health.begin_call(&watched.target, 10);
+    watched.health.begin_call(&watched.target, 10);
+    assert_eq!(watched.availability(), Availability::NearLimit);
+    let health = &watched.health.models("acme")[0];
+    assert_eq!((health.calls, health.remaining_requests, health.remaining_tokens), (0, Some(5), None));
+    watched.clock.advance(Duration::from_secs(60));
+    assert_eq!(watched.availability(), Availability::Ready);
+    assert_eq!(watched.health.models("acme")[0].remaining_requests, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rate_limit_is_no_failure() {
     let watched = watched();
     for _ in 0..100 {
         watched.record(Some(LlmErrorKind::RateLimited));
     }
-    assert!(matches!(watched.availability(true), Availability::Waiting(_)));
+    assert!(matches!(watched.availability(), Availability::Waiting(_)));
     assert!(watched.health.wait(&watched.target).is_some_and(|wait| wait <= Duration::from_secs(3)));
     watched.clock.advance(Duration::from_secs(3));
-    assert_eq!((watched.availability(true), watched.health.wait(&watched.target)), (Availability::Ready, None));
+    assert_eq!((watched.availability(), watched.health.wait(&watched.target)), (Availability::Ready, None));
     assert_eq!(
         (watched.health.models("acme")[0].failures, watched.health.account(watched.provider.as_ref())),
         (0, (None, false))

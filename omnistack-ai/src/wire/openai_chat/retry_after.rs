@@ -73,7 +73,9 @@ fn reset(headers: &HeaderMap, limit: Option<&str>, now: Timestamp) -> Option<Dur
     wait.or_else(|| moment_or_duration(header(headers, "x-ratelimit-reset")?, now))
 }
 
-fn moment_or_duration(text: &str, now: Timestamp) -> Option<Duration> {
+/// Returns the time until a limit is renewed: a duration as the language Go writes it, a number of seconds, or a point
+/// in time.
+pub(crate) fn moment_or_duration(text: &str, now: Timestamp) -> Option<Duration> {
     let Ok(number) = text.parse::<f64>() else { return go_duration(text) };
     if number < MIN_EPOCH_SECONDS {
         return seconds(number);

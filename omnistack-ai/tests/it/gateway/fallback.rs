@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use omnistack_ai::LlmErrorKind as K;
+use omnistack_ai::{LlmErrorKind as K, Part, RateLimitLevel, RateLimitLevels, StopKind};
 use omnistack_testkit::TestDatabase;
+use serde_json::json;
 
 use super::{
     ask, gateway, ledger, options, refusal, start, start_plain, tenant,
-    test_llm::{Step, TestLlm, error, fail, reply},
+    test_llm::{Step, TestLlm, error, fail, reply, reply_of},
     upstream_error,
 };
 
@@ -90,6 +91,26 @@ async fn another_account_answers_at_once() {
         assert_eq!(answer.call.provider, "second");
     }
     assert_eq!(first.requests().len(), 1);
+}
+
+/// The first provider accepts no further request for a minute, and says so before it refuses one.
+#[tokio::test]
+async fn another_provider_answers_before_a_rate_limit_is_reached() {
+    let level = RateLimitLevel::new(0).limit(100).renewed_after(Duration::from_secs(60));
+    let levels = RateLimitLevels::default().requests(level);
+    let last = Step::ReplyWithLimits(levels, Box::new(reply_of(vec![Part::text("hi")], StopKind::Stop)));
+    let (first, second) = (TestLlm::new("fake", [last, reply("hi")]), TestLlm::new("second", [reply("hi")]));
+    let app = start_plain(&first, &second).await;
+    for expected in ["fake", "second"] {
+        let answer = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+        assert_eq!((answer.call.provider.as_str(), answer.call.attempts.len()), (expected, 1));
+    }
+    let providers = app.operator().get("/api/v1/admin/ai/providers").await.expect(200).json();
+    let health = &providers["items"][0]["models"][0];
+    assert_eq!((&health["remaining_requests"], &health["remaining_tokens"]), (&json!(0), &json!(null)), "{health}");
+    app.clock().advance(Duration::from_secs(60));
+    let answer = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap();
+    assert_eq!(answer.call.provider, "fake");
 }
 
 /// A limit of a moment is waited for, so that callers get no more errors than the provider sends.

@@ -99,6 +99,32 @@ async fn both_turns_of_a_repair_count_although_one_is_estimated() {
     assert_eq!(answer.call.usage.output, 5 + 2);
 }
 
+/// A call that may be repaired reserves both turns; a stream is not repaired.
+#[tokio::test]
+async fn the_repair_turn_is_reserved() {
+    let answer = r#"{"n":1}"#;
+    let pieces = vec![started(), text(answer), end()];
+    let first = TestLlm::new("fake", [reply("no"), reply(answer), Step::Stream(pieces), reply("hi")]);
+    let app = start_plain(&first, &TestLlm::new("second", [])).await;
+    let mut request = ask("a number").max_output_tokens(300);
+    let plain = request.clone();
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] });
+    request.output = OutputFormat::JsonSchema { name: "number".into(), schema, strict: false };
+
+    let enough = with_budget(&app, json!({ "limit_tokens": 3_000 })).await;
+    let repaired = gateway(&app).complete(enough, request.clone(), options()).await.unwrap();
+    assert_eq!((repaired.response.text().as_str(), repaired.call.attempts.len()), (answer, 2));
+    let tight = with_budget(&app, json!({ "limit_tokens": 1_000 })).await;
+    expect_over_budget(&refusal(gateway(&app).complete(tight, request.clone(), options()).await.unwrap_err()));
+    assert_eq!(read(gateway(&app).stream(tight, request, options()).await.unwrap()).await.text(), answer);
+    gateway(&app).complete(tight, plain, options()).await.unwrap();
+
+    let mut tx = app.db().all_tenants().begin_read().await.unwrap();
+    let reserved: Vec<(i64,)> = tx.query("select reserved_tokens from omni_ai_budget_uses").fetch_all().await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!reserved.is_empty() && reserved.iter().all(|(tokens,)| *tokens == 0), "{reserved:?}");
+}
+
 /// The price of an unknown tier is that of the most expensive one, so that its name is no way around a budget.
 #[tokio::test]
 async fn a_made_up_service_tier_does_not_evade_a_budget() {

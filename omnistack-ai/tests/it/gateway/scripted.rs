@@ -8,6 +8,7 @@ use omnistack_testkit::{
     TestApp, TestDatabase,
     llm::{Scripted, ScriptedUpstream, ScriptedUsage},
 };
+use serde_json::json;
 
 use super::{CallOptions, ChatRequest, Message, gateway, options, read, tenant};
 
@@ -26,6 +27,22 @@ async fn start(upstream: &ScriptedUpstream) -> TestApp {
 fn request() -> (ChatRequest, CallOptions) {
     let options = options().provider("upstream");
     (ChatRequest::new("deployed", [Message::user("hello")]), options)
+}
+
+#[tokio::test]
+async fn the_rate_limits_in_headers_are_seen_by_operators() {
+    let upstream = ScriptedUpstream::start().await;
+    let answer = Scripted::openai_chat("a", ScriptedUsage::new(10, 5));
+    let answer = answer.header("x-ratelimit-limit-requests", "500").header("x-ratelimit-remaining-requests", "3");
+    upstream.respond(answer.header("x-ratelimit-remaining-tokens", "1000"));
+    let app = start(&upstream).await;
+    let (request, options) = request();
+    gateway(&app).complete(tenant(), request, options).await.unwrap();
+    let providers = app.operator().get("/api/v1/admin/ai/providers").await.expect(200).json();
+    let providers = providers["items"].as_array().unwrap();
+    let upstream = providers.iter().find(|provider| provider["name"] == "upstream").unwrap();
+    let health = &upstream["models"][0];
+    assert_eq!((&health["remaining_requests"], &health["remaining_tokens"]), (&json!(3), &json!(1_000)), "{health}");
 }
 
 /// An error as the first event of a 200 stream is repeated, because the caller has seen nothing yet.

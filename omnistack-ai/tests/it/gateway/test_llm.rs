@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use omnistack_ai::{
     Call, ChatEvent, ChatRequest, ChatResponse, ChatStream, EmbeddingRequest, Embeddings, LlmError, LlmErrorKind,
-    LlmProvider, Part, ProviderModel, StopKind, StopReason, TokenUsage,
+    LlmProvider, Part, ProviderModel, RateLimitLevels, StopKind, StopReason, TokenUsage,
 };
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -32,6 +32,8 @@ pub(crate) enum Piece {
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Reply(Box<ChatResponse>),
+    /// Replies, and states rate limits.
+    ReplyWithLimits(RateLimitLevels, Box<ChatResponse>),
     /// Replies when the test says so; the first one is told that the request has arrived.
     ReplyAfter(Arc<Notify>, Arc<Notify>, Box<ChatResponse>),
     Stream(Vec<Piece>),
@@ -96,9 +98,13 @@ impl LlmProvider for TestLlm {
         self.0.account
     }
 
-    async fn complete(&self, request: &ChatRequest, _: &Call) -> Result<ChatResponse, LlmError> {
+    async fn complete(&self, request: &ChatRequest, call: &Call) -> Result<ChatResponse, LlmError> {
         match self.next(request) {
             Step::Reply(response) => Ok(*response),
+            Step::ReplyWithLimits(levels, response) => {
+                call.report_rate_limits(levels);
+                Ok(*response)
+            }
             Step::ReplyAfter(arrived, go, response) => {
                 arrived.notify_one();
                 go.notified().await;
