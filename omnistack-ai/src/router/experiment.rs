@@ -53,7 +53,8 @@ impl ExperimentRule {
         }
         let weights: Vec<u32> = variants.iter().map(|(_, weight)| *weight).collect();
         let who = subject.user.map_or_else(|| subject.tenant.to_string(), |user| user.to_string());
-        let place = *weighted_order(&weights, stable_seed(subject.tenant, &format!("{}\0{who}", self.route))).first()?;
+        let place =
+            *weighted_order(&weights, stable_seed(subject.tenant, &format!("{}\0{who}", self.route))).first()?;
         Some(variants[place].0.to_owned())
     }
 

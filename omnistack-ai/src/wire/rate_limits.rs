@@ -78,11 +78,7 @@ mod tests {
                 None,
                 level(7, None, None),
             ),
-            (
-                &[("x-ratelimit-remaining", "3"), ("x-ratelimit-reset", "1795867260000")],
-                level(3, None, Some(60)),
-                None,
-            ),
+            (&[("x-ratelimit-remaining", "3"), ("x-ratelimit-reset", "1795867260000")], level(3, None, Some(60)), None),
             (
                 &[
                     ("anthropic-ratelimit-requests-limit", "50"),

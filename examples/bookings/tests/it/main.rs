@@ -233,7 +233,7 @@ on_each_database! {
         ada.get(&blue).await.expect(200);
         ada.delete(&one).await.expect(204);
         ada.delete(&blue).await.expect(204);
-        let entries = app.operator().get("/api/v1/admin/audit").await.expect(200).json();
+        let entries = app.operator().get("/api/v1/admin/audit-logs").await.expect(200).json();
         let actions: Vec<_> = entries["items"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
         assert_eq!(actions, ["room.deleted", "booking.deleted", "room.updated", "room.created"]);
     }
