@@ -42,8 +42,7 @@ type Page = stream::Iter<vec::IntoIter<Result<Value, BoxError>>>;
 
 /// Returns the rows of a tenant.
 pub(crate) fn table_rows<R: ExportRow>(db: Db, tenant: TenantId) -> ExportRows {
-    let pages =
-        stream::try_unfold(PagePosition::Start, move |position| read_page::<R>(db.clone(), tenant, position));
+    let pages = stream::try_unfold(PagePosition::Start, move |position| read_page::<R>(db.clone(), tenant, position));
     pages.try_flatten().boxed()
 }
 
