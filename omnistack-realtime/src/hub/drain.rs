@@ -31,7 +31,7 @@ impl Hub {
     async fn pause_during(&self, mode: MaintenanceMode) {
         loop {
             mode.wait_for_start().await;
-            // A request that came before may open its connection now.
+            // Requests that were admitted before can still open connections, which this refuses.
             let connections = self.0.connections.pause();
             tokio::select! {
                 () = self.close_in_slices(&connections) => mode.wait_for_end().await,
