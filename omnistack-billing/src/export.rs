@@ -1,5 +1,5 @@
 //! The rows of billing in exports of tenants: the account, subscriptions, usage and credits. Invoices have a file of their
-//! own. What is due in minor units of a currency ends with `_minor`, and credits are in millionths. The numbers of usage are
+//! own. Amounts in minor units of a currency end with `_minor`, and credits are in millionths. The numbers of usage are
 //! in the smallest units of the meter, which has so many `decimals`.
 
 use omnistack_core::{

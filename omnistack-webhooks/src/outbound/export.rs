@@ -98,7 +98,7 @@ impl ExportRow for DeliveryRecord {
     }
 }
 
-/// Shows a URL without its query, which may have a token of the receiver.
+/// Serializes a URL without its query, which may have a token of the receiver.
 fn shown_url<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&without_query(url))
 }
