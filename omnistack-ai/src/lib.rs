@@ -53,6 +53,7 @@ mod catalog;
 mod chat;
 mod embedding;
 mod error;
+mod export;
 mod fake;
 mod fix;
 #[cfg(feature = "providers")]

@@ -12,6 +12,7 @@ use crate::{
     accounting::{self, Accounting},
     app_api,
     catalog::{self, ModelCatalog},
+    export,
     fix::{self, CodeHost},
     gateway,
     guardrail::Guardrail,
@@ -127,6 +128,7 @@ impl Module for Ai {
         app_api::register(registry, api);
         vector::register(registry, self.vector_index.clone(), self.text_embedder.clone());
         fix::register(registry, self.code_host.clone());
+        export::register(registry);
         #[cfg(feature = "mcp")]
         crate::mcp::register(registry);
     }

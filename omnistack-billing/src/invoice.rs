@@ -12,6 +12,7 @@ mod amounts;
 mod credit_note;
 mod details;
 mod events;
+mod export;
 mod finalize;
 mod handle;
 mod jobs;
@@ -104,4 +105,5 @@ pub(crate) fn register(
                 |ctx| ctx.get::<Invoices>(),
             );
         });
+    export::register(registry);
 }

@@ -54,6 +54,7 @@
 
 mod account;
 mod app_store;
+mod export;
 mod invoice;
 mod invoice_document;
 mod ledger;

@@ -13,6 +13,7 @@ use omnistack_core::{
 use crate::{
     account::{self, BillingAccounts},
     app_store,
+    export,
     invoice::{self, InvoiceSettings, UsagePrice},
     invoice_document,
     ledger::{self, Ledger},
@@ -156,6 +157,7 @@ impl Module for Billing {
         subscription::register(registry);
         app_store::register(registry);
         revenue::register(registry);
+        export::register(registry);
         if counts_requests {
             registry.layer(Slot::Tenant, request_usage);
         }

@@ -2,13 +2,15 @@
 //!
 //! The state is a row of the app's database, so all replicas see it: each reads it once a second. Health, metrics and
 //! sign-in stay open ([`Mount::during_maintenance`](crate::module::Mount::during_maintenance)); jobs and other background
-//! work go on.
+//! work go on. The router of [`AppBuilder::fallback`](crate::app::AppBuilder::fallback) is closed to all callers, also to
+//! operators, since it authenticates its callers itself.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use axum::response::IntoResponse as _;
 use http::{HeaderValue, header};
+use tokio::sync::watch;
 
 use crate::{
     BoxError, ShutdownToken,
@@ -62,11 +64,14 @@ struct MaintenanceInner {
     db: Db,
     clock: Clock,
     current: ArcSwapOption<MaintenancePeriod>,
+    /// Whether there is a current period, for those that wait for a change.
+    is_on: watch::Sender<bool>,
 }
 
 impl MaintenanceMode {
     pub(crate) fn new(db: &Db, clock: Clock) -> Self {
-        Self(Arc::new(MaintenanceInner { db: db.app_database(), clock, current: ArcSwapOption::empty() }))
+        let (current, is_on) = (ArcSwapOption::empty(), watch::Sender::new(false));
+        Self(Arc::new(MaintenanceInner { db: db.app_database(), clock, current, is_on }))
     }
 
     /// Starts maintenance in a transaction of the app's database, or changes its expected end and its message.
@@ -101,11 +106,29 @@ impl MaintenanceMode {
         let sql = "select started_at, expected_end, message from omni_maintenance";
         let read: Option<MaintenancePeriod> = self.0.db.query(sql).fetch_optional().await?;
         let period = read.map(Arc::new);
-        if period.is_some() != self.0.current.load().is_some() {
-            tracing::warn!(target: "omnistack::maintenance", on = period.is_some(), "maintenance has changed");
-        }
         self.0.current.store(period.clone());
+        let on = period.is_some();
+        if self.0.is_on.send_replace(on) != on {
+            tracing::warn!(target: "omnistack::maintenance", on, "maintenance has changed");
+        }
         Ok(period)
+    }
+
+    /// Waits until this process has read that there is maintenance. Returns at once if it has. For what is open when
+    /// maintenance begins, such as connections, since only new requests are refused.
+    pub async fn wait_for_start(&self) {
+        self.wait_for(true).await;
+    }
+
+    /// Waits until this process has read that there is no maintenance. Returns at once if there is none.
+    pub async fn wait_for_end(&self) {
+        self.wait_for(false).await;
+    }
+
+    async fn wait_for(&self, on: bool) {
+        // The channel is open as long as this handle exists.
+        let mut changes = self.0.is_on.subscribe();
+        _ = changes.wait_for(|is_on| *is_on == on).await;
     }
 
     /// Returns the error for a request, or `None` if there is no maintenance.
@@ -117,7 +140,7 @@ impl MaintenanceMode {
         Some(error.with_header(header::RETRY_AFTER, HeaderValue::from(left.as_secs())))
     }
 
-    /// Returns the layer for routes whose callers are not known.
+    /// Returns the layer for routes whose callers are not known, and for the app's fallback.
     pub(crate) fn layer(&self) -> MaintenanceLayer {
         HookLayer(self.clone())
     }

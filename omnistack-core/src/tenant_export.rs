@@ -3,30 +3,41 @@
 //! A module registers its rows; `omnistack-storage` writes them, with the tenant's files, into an archive for the tenant.
 //!
 //! ```
-//! use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-//! use omnistack_core::{BoxError, db::Db, identity::TenantId, module::Registry, tenant_export::ExportRows};
-//! use serde_json::json;
+//! use omnistack_core::{
+//!     db::{Arguments, Db},
+//!     module::Registry,
+//!     tenant_export::ExportRow,
+//! };
 //!
-//! fn rows(db: Db, tenant: TenantId) -> ExportRows {
-//!     let read = async move {
-//!         let mut tx = db.tenant(tenant).begin_read().await?;
-//!         let sql = "select name, moons from planets where tenant_id = $1 order by name limit 1000";
-//!         let planets: Vec<(String, i64)> = tx.query(sql).bind(tenant).fetch_all().await?;
-//!         let rows = planets.into_iter().map(|(name, moons)| Ok(json!({ "name": name, "moons": moons })));
-//!         Ok::<_, BoxError>(stream::iter(rows.collect::<Vec<_>>()))
-//!     };
-//!     stream::once(read).try_flatten().boxed()
+//! #[derive(serde::Serialize, omnistack_core::db::FromRow)]
+//! struct PlanetRecord {
+//!     name: String,
+//!     moons: i64,
+//! }
+//!
+//! impl ExportRow for PlanetRecord {
+//!     const SELECT: &'static str = "select name, moons from planets where tenant_id = $1";
+//!     const KEY: &'static [&'static str] = &["name"];
+//!
+//!     fn push_key(&self, values: &mut Arguments) {
+//!         values.push(self.name.clone());
+//!     }
 //! }
 //!
 //! fn register(registry: &mut Registry) {
-//!     registry.tenant_export("planets", |ctx| {
-//!         let db = ctx.get::<Db>()?;
-//!         Ok(move |tenant| rows(db.clone(), tenant))
-//!     });
+//!     registry.tenant_export_table::<PlanetRecord>("planets", |ctx| ctx.get::<Db>());
 //! }
 //! ```
 //!
-//! For a resource, [`Crud::export`](crate::crud::Crud::export) returns the rows.
+//! For a resource, [`Crud::export`](crate::crud::Crud::export) returns the rows. Rows that are in no table are a stream of the
+//! module's own: [`Registry::tenant_export`](crate::module::Registry::tenant_export).
+
+mod stored_json;
+mod table;
+
+pub use stored_json::StoredJson;
+pub use table::ExportRow;
+pub(crate) use table::table_rows;
 
 use std::{
     fmt,

@@ -49,6 +49,7 @@ mod client;
 mod context;
 mod definition;
 mod error;
+mod export;
 mod exposure;
 mod gate;
 mod http;

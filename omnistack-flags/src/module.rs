@@ -6,7 +6,8 @@ use ::http::request::Parts as RequestParts;
 use async_trait::async_trait;
 
 use crate::{
-    FlagSet, Flags, client::FlagsParts, context::AttributeReader, exposure::ExposureRecorder, http, store::FlagStore,
+    FlagSet, Flags, client::FlagsParts, context::AttributeReader, export, exposure::ExposureRecorder, http,
+    store::FlagStore,
 };
 use omnistack_core::{
     BoxError,
@@ -111,6 +112,7 @@ impl Module for FeatureFlags {
                 })
             });
         http::register(registry);
+        export::register(registry);
     }
 
     /// Reads all flags. Fails if they can't be read: an app without its flags must not serve.

@@ -8,6 +8,7 @@
 mod channel;
 #[cfg(feature = "sms")]
 mod delivery_report;
+mod export;
 mod job;
 mod message;
 mod store;
@@ -166,6 +167,7 @@ pub(crate) fn register<C: Channel>(
         .tenant_tables(["omni_messages"])
         .queue(Queue::new(C::QUEUE))
         .cron(Cron::new(C::PURGE_SCHEDULE, PurgeMessages::<C>::default()));
+    export::register(registry);
     let worker = move |ctx: &Context| Ok(OutboxWorker { sender: sender(ctx)?, store, suppressions, limits });
     registry.job::<SendMessage<C>>(worker.clone()).job::<PurgeMessages<C>>(worker);
 }

@@ -3,6 +3,8 @@
 //! A job counts what the modules contribute to the [`Dashboard`] and stores it. Every process reads the stored numbers
 //! and sets its gauges, so that all replicas report the same, whichever of them has counted.
 
+mod stats;
+
 use std::{
     collections::HashSet,
     fmt,
@@ -23,7 +25,7 @@ use omnistack_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::dashboard::DashboardStats;
+pub(crate) use self::stats::{DashboardNumber, DashboardStats};
 
 /// Interval at which a process reads the stored numbers.
 const READ_INTERVAL: Duration = Duration::from_secs(20);

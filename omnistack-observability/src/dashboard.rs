@@ -9,7 +9,7 @@ use garde::Validate;
 use omnistack_core::{
     clock::Timestamp,
     http::{Error, Json, Query},
-    metrics::{ACTIVE_USERS, BACKGROUND_JOB_OLDEST_AGE, BACKGROUND_JOB_QUEUE_SIZE, Metric, USERS},
+    metrics::{BACKGROUND_JOB_OLDEST_AGE, BACKGROUND_JOB_QUEUE_SIZE, USERS},
     module::{Api, Mount, Registry},
 };
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use crate::{
-    counts::{Counts, StoredCount},
+    counts::{Counts, DashboardNumber, DashboardStats},
     period::Period,
 };
 
@@ -25,61 +25,6 @@ use crate::{
 pub(crate) fn register(registry: &mut Registry) {
     let api = Api::new().routes(routes!(stats)).routes(routes!(user_growth)).routes(routes!(jobs));
     registry.routes(Mount::admin("/dashboard"), api, |ctx| ctx.get::<Counts>());
-}
-
-/// The numbers of an app.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DashboardStats {
-    /// When the numbers were counted. `null` before the first count, a minute after the first start.
-    #[schema(required)]
-    counted_at: Option<Timestamp>,
-    /// Number of users.
-    users: f64,
-    /// Number of users with a session that was used in the last day, week and 30 days: `1d`, `7d` and `30d`.
-    active_users: BTreeMap<String, f64>,
-    /// All numbers that the modules count.
-    numbers: Vec<DashboardNumber>,
-}
-
-/// A number of an app.
-#[derive(Debug, Serialize, ToSchema)]
-struct DashboardNumber {
-    /// The name of the gauge with this number.
-    #[schema(examples("background_job_queue_size"))]
-    metric: String,
-    /// The description of the gauge.
-    description: &'static str,
-    /// The labels of the gauge.
-    labels: BTreeMap<&'static str, String>,
-    /// The number.
-    value: f64,
-}
-
-impl DashboardNumber {
-    /// Returns the number with its description. Returns `None` if a later release counts it.
-    fn new(stored: &StoredCount) -> Option<Self> {
-        let metric = stored.definition()?;
-        let labels = metric.labels.iter().copied().zip(stored.labels()).collect();
-        Some(Self { metric: stored.metric.clone(), description: metric.help, labels, value: stored.value })
-    }
-
-    fn is(&self, metric: &Metric) -> bool {
-        self.metric == metric.name
-    }
-}
-
-impl DashboardStats {
-    /// Returns the stored numbers.
-    pub(crate) async fn read(counts: &Counts) -> Result<Self, Error> {
-        let stored = counts.stored().await?;
-        let numbers: Vec<_> = stored.iter().filter_map(DashboardNumber::new).collect();
-        let users = numbers.iter().find(|number| number.is(&USERS)).map_or(0.0, |number| number.value);
-        let active = numbers.iter().filter(|number| number.is(&ACTIVE_USERS));
-        let active_users =
-            active.filter_map(|number| Some((number.labels.get("period")?.clone(), number.value))).collect();
-        let counted_at = stored.iter().map(|count| count.counted_at).max();
-        Ok(Self { counted_at, users, active_users, numbers })
-    }
 }
 
 /// Read the numbers of the app

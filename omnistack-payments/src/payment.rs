@@ -14,6 +14,7 @@ mod change;
 mod create;
 mod dispute;
 mod dispute_rows;
+mod export;
 mod failure;
 mod handle;
 mod machine;
@@ -106,6 +107,7 @@ pub(crate) fn register(registry: &mut Registry, services: Vec<ServiceSources>) {
                     |ctx| ctx.get::<PaymentLedger>(),
                 );
         });
+    export::register(registry);
     for ServiceSources { service, accounts } in services {
         registry.webhook_handler(service, "*", |ctx| {
             Ok(PublishProviderEvents { providers: ctx.get()?, accounts: ctx.get()?, events: ctx.get()? })

@@ -6,6 +6,7 @@ use omnistack_core::{
     ShutdownToken,
     http::Error,
     identity::Identity,
+    maintenance::MaintenanceMode,
     module::{Module, Registry},
     pubsub::PubSub,
 };
@@ -155,6 +156,16 @@ fn provide_hub(registry: &mut Registry, settings: RealtimeSettings, module: &Rea
                 let engine = Arc::clone(&engine);
                 async move {
                     engine.run(shutdown).await;
+                    Ok(())
+                }
+            })
+        })
+        .background_service("realtime maintenance", |ctx| {
+            let (hub, mode) = (ctx.get::<Hub>()?, ctx.get::<MaintenanceMode>()?);
+            Ok(move |shutdown: ShutdownToken| {
+                let (hub, mode) = (hub.clone(), mode.clone());
+                async move {
+                    hub.follow_maintenance(mode, shutdown).await;
                     Ok(())
                 }
             })

@@ -5,6 +5,7 @@
 
 mod deliver;
 mod digest;
+mod export;
 mod mail;
 mod mail_texts;
 mod model;
@@ -86,4 +87,5 @@ pub(crate) fn register(registry: &mut Registry) {
                 registry.require::<Mailer>().require_public_url("links in mails about notifications");
             }
         });
+    export::register(registry);
 }

@@ -39,8 +39,8 @@ omnistack_core::settings! {
         pub(crate) presence_ttl: Duration = "REALTIME_PRESENCE_TTL", default "60s", range "3s"..="1h";
         /// Most messages that a client recovers in a channel. A client that has missed more is told so.
         pub(crate) recovery_limit: u32 = "REALTIME_RECOVERY_LIMIT", default "300", range "1"..="10000";
-        /// Time over which connections are closed at shutdown, so that clients reconnect one after another. It is part
-        /// of `SHUTDOWN_GRACE`.
+        /// Time over which connections are closed at shutdown and when maintenance begins, so that clients reconnect one
+        /// after another. At shutdown it is part of `SHUTDOWN_GRACE`.
         pub(crate) drain: Duration = "REALTIME_DRAIN", default "10s", range "0s"..="10m";
         /// Whether access tokens are accepted in the query of a URL, where proxies may log them. Use a ticket instead.
         pub(crate) token_in_query: bool = "REALTIME_TOKEN_IN_QUERY", default "false";

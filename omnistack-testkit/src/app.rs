@@ -1,13 +1,14 @@
 //! [`TestApp`], an app for one test.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
 use http::request::Parts;
 use omnistack_core::{
     ShutdownToken,
@@ -17,9 +18,11 @@ use omnistack_core::{
     events::Events,
     http::Error,
     id::Id,
-    identity::{Authenticate, Authenticator, Identity, Permissions, bearer_token},
+    identity::{Authenticate, Authenticator, Identity, Permissions, TenantId, bearer_token},
     jobs::{Job, JobFilter, JobInfo, Jobs},
+    tenant_export::TenantExports,
 };
+use serde_json::Value;
 
 use crate::{SentMails, TestClient, TestDatabase, mailbox::Mailbox, random::random_uuid};
 
@@ -207,6 +210,26 @@ impl TestApp {
             Err(error) => panic!("the payload of a `{}` job can't be read: {error}", J::NAME),
         };
         waiting.map(read).collect()
+    }
+
+    /// Returns the rows that the modules hand out in an export of a tenant, by the name of their file.
+    ///
+    /// # Panics
+    /// Panics if rows can't be read.
+    pub async fn exported_rows(&self, tenant: TenantId) -> BTreeMap<&'static str, Vec<Value>> {
+        let exports: TenantExports = match self.app.context().get() {
+            Ok(exports) => exports,
+            Err(missing) => panic!("{missing}"),
+        };
+        let mut exported = BTreeMap::new();
+        for name in exports.names() {
+            let Some(rows) = exports.rows(name, tenant) else { continue };
+            match rows.try_collect().await {
+                Ok(rows) => _ = exported.insert(name, rows),
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+        exported
     }
 
     /// Returns a client that sends no credentials.

@@ -7,6 +7,7 @@ mod destination;
 mod dispatcher;
 mod endpoint;
 mod endpoints;
+mod export;
 mod http;
 mod log;
 mod operator;
@@ -68,6 +69,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .job::<DeleteEndpointDeliveries>(move |_| Ok(deletion))
         .cron(Cron::new("53 3 * * *", PurgeWebhookMessages {}));
     dispatcher::register(registry, &settings);
+    export::register(registry);
     http::register_public(registry, catalogue.clone());
     registry
         .provide_from(move |ctx| {

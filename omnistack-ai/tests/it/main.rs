@@ -2,6 +2,7 @@
 
 mod accounting;
 mod app_api;
+mod exports;
 mod fake;
 mod fixes;
 mod gateway;

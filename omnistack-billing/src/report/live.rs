@@ -22,7 +22,7 @@ pub(super) struct LiveUsage {
     pub(super) realtime: RealtimePublisher,
 }
 
-/// What was published a moment ago; `null` if it could not be read.
+/// The last published usage of each tenant; `null` if it could not be read.
 type PublishedUsage = HashMap<(TenantId, DataEnvironment), Value>;
 
 impl LiveUsage {

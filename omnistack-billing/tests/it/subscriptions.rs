@@ -8,6 +8,7 @@ mod coupons;
 mod crash;
 mod dunning;
 mod duplicates;
+mod exports;
 mod faults;
 mod invoices;
 mod operators;

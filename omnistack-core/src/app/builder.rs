@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::Router;
+use tower::Layer as _;
 
 use super::{
     App, AppService, OwnRoutes, beside::FallbackRouter, core_routes, defaults, middleware_stack,
@@ -22,6 +23,7 @@ use crate::{
     identity::{AccessLevel, Authenticator, LimitedResources, PermissionCatalog},
     jobs::{JobSettings, Jobs, Runner},
     log::{self, LogGuard},
+    maintenance::MaintenanceMode,
     module::{Banner, BuildError, Context, Module, PATTERN_FIX, Problem, Registry, RouteChange, RouteInfo, Slot},
     seed::Seeds,
     tenant_export::TenantExports,
@@ -92,6 +94,10 @@ impl AppBuilder {
     ///
     /// `HTTP_BODY_LIMIT`, `HTTP_TIMEOUT` and `HTTP_RATE_LIMIT` apply to them. A response with an error status and
     /// without a body, or with plain text, becomes an error of the app.
+    ///
+    /// During [maintenance](crate::maintenance) all of them are refused. A route that must be served then, such as a health
+    /// check, is a route of a module: [`Api::hidden`](crate::module::Api::hidden) takes it as it is, on a mount with
+    /// [`during_maintenance`](crate::module::Mount::during_maintenance).
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -306,7 +312,13 @@ impl AppBuilder {
         let router = routing::router(wired.routes, &wired.layers, keys.as_ref(), &registry.clock, &registry.ctx);
         let router = core_routes::add_pages(router, &openapi, &self.title, &routes);
         let router = match self.fallback {
-            Some(existing) => router.fallback_service(FallbackRouter(existing)),
+            Some(existing) => {
+                let existing = FallbackRouter(existing);
+                match registry.ctx.get::<MaintenanceMode>() {
+                    Ok(mode) => router.fallback_service(mode.layer().layer(existing)),
+                    Err(_) => router.fallback_service(existing),
+                }
+            }
             None => router.fallback(no_such_route),
         };
         let router = wired

@@ -15,5 +15,6 @@ mod resilience;
 mod seeds;
 mod services;
 mod tenant_databases;
+mod tenant_exports;
 mod usage;
 mod webhook;

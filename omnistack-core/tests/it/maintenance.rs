@@ -2,15 +2,17 @@
 
 #![cfg(test)]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use axum::{Router, routing::get};
 use omnistack_core::{
     app::App,
-    identity::Identity,
+    identity::{AccessLevel, Identity},
     maintenance::MaintenanceMode,
     module::{Api, Module, Mount, Registry},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use tokio::sync::Notify;
 use utoipa_axum::routes;
 
 /// A module with a public route, one for users, and a public one that stays open.
@@ -41,8 +43,36 @@ async fn window() -> &'static str {
     "open"
 }
 
+/// A module that serves a page of the app that was there before.
+struct KeptPage;
+
+impl Module for KeptPage {
+    fn name(&self) -> &'static str {
+        "kept-page"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let page = Api::new().hidden("/ready", get(|| async { "ready" }));
+        registry.routes(Mount::root("/shop", AccessLevel::Public).during_maintenance(), page, |_| Ok(()));
+    }
+}
+
 fn mode(app: &App) -> MaintenanceMode {
     app.context().get().unwrap()
+}
+
+async fn start_maintenance(app: &TestApp) {
+    let mut tx = app.db().app_database().begin().await.unwrap();
+    mode(app.app()).start_in(&mut tx, Duration::from_secs(90), "we are moving").await.unwrap();
+    tx.commit().await.unwrap();
+    mode(app.app()).refresh().await.unwrap();
+}
+
+async fn end_maintenance(app: &TestApp) {
+    let mut tx = app.db().app_database().begin().await.unwrap();
+    assert!(mode(app.app()).end_in(&mut tx).await.unwrap());
+    tx.commit().await.unwrap();
+    mode(app.app()).refresh().await.unwrap();
 }
 
 on_each_database! {
@@ -85,6 +115,42 @@ on_each_database! {
         guest.get(public).await.expect(200);
         assert_eq!(alice.get(own).await.expect(200).text(), "open");
         other.db().close().await;
+    }
+
+    async fn the_router_of_the_app_that_was_there_before_is_closed(database: TestDatabase) {
+        let shop = Router::new().route("/", get(|| async { "the shop" })).route("/orders", get(|| async { "none" }));
+        let app = TestApp::start(database, |app| app.with(KeptPage).fallback(shop)).await;
+        let (guest, owner) = (app.anonymous(), app.operator());
+        assert_eq!(guest.get("/").await.expect(200).text(), "the shop");
+        start_maintenance(&app).await;
+        for (client, path) in [(&guest, "/"), (&guest, "/orders"), (&guest, "/no"), (&owner, "/orders")] {
+            let refused = client.get(path).await.expect_error(503, "MAINTENANCE");
+            assert_eq!(refused.header("retry-after"), Some("90"));
+            assert!(refused.json()["error"]["request_id"].is_string());
+        }
+        guest.get("/shop/ready").await.expect(200);
+        guest.get("/health/ready").await.expect(200);
+        end_maintenance(&app).await;
+        assert_eq!(guest.get("/").await.expect(200).text(), "the shop");
+        guest.get("/no").await.expect_error(404, "NOT_FOUND");
+    }
+
+    async fn what_waits_for_maintenance_is_told(database: TestDatabase) {
+        let app = TestApp::start(database, |app| app).await;
+        let (mode, began) = (mode(app.app()), Arc::new(Notify::new()));
+        mode.wait_for_end().await;
+        let waiting = tokio::spawn({
+            let (mode, began) = (mode.clone(), began.clone());
+            async move {
+                mode.wait_for_start().await;
+                began.notify_one();
+                mode.wait_for_end().await;
+            }
+        });
+        start_maintenance(&app).await;
+        began.notified().await;
+        end_maintenance(&app).await;
+        waiting.await.unwrap();
     }
 
     async fn an_app_whose_database_was_not_migrated_is_open(database: TestDatabase) {

@@ -1,7 +1,10 @@
 //! Tests of the operators' routes of flags: definitions, history, overrides, imports, on both databases.
 
 use http::Method;
-use omnistack_core::audit::{AuditChain, AuditFilter, AuditStore};
+use omnistack_core::{
+    audit::{AuditChain, AuditFilter, AuditStore},
+    id::Id,
+};
 use omnistack_flags::{FlagDefinition, FlagError, FlagRule, UnleashImport};
 use omnistack_testkit::{TestApp, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
@@ -191,6 +194,20 @@ on_each_database! {
         admin.delete(format!("{ADMIN}/beta")).await.expect(204);
         make(&app, FlagDefinition::new("beta")).await;
         assert_eq!(admin.get(format!("{ADMIN}/beta/overrides")).await.expect(200).json()["items"], json!([]));
+    }
+
+    async fn an_export_has_the_overrides_of_its_tenant(database: TestDatabase) {
+        let app = app(database, |app| app).await;
+        make(&app, FlagDefinition::new("beta")).await;
+        make(&app, FlagDefinition::new("gamma")).await;
+        let (tenant, other) = (Uuid::new_v4(), Uuid::new_v4());
+        for (flag, tenant) in [("beta", tenant), ("beta", other), ("gamma", other)] {
+            put(&app, &format!("{ADMIN}/{flag}/overrides/{tenant}"), json!({ "enabled": true })).await.expect(204);
+        }
+        let exported = app.exported_rows(Id::from_uuid(tenant)).await;
+        let rows = &exported["flag-overrides"];
+        assert_eq!((rows.len(), &rows[0]["key"]), (1, &json!("beta")), "{rows:?}");
+        assert_eq!(rows[0]["definition"]["enabled"], true, "{rows:?}");
     }
 
     async fn flags_of_unleash_are_taken_over(database: TestDatabase) {

@@ -249,6 +249,7 @@ impl Module for Mail {
         let limits = OutboxLimits { give_up_after: settings.give_up_after, keep: settings.keep };
         outbox::register(registry, mail, limits, |ctx| ctx.get::<Mailer>());
         registry.provide(overrides).provide(templates.clone()).tenant_tables(["omni_email_templates"]);
+        super::template::export::register(registry);
         bounces::register(registry, keys, &Suppressions::new(db, clock.clone()));
         if !registry.environment().is_production() {
             // Mails of `EMAIL_PROVIDER=console` go through the dev mailbox.

@@ -64,6 +64,7 @@
 //! which a few lines make gigabytes, and what is left may take so many steps and bytes and no more.
 
 mod builtin;
+pub(super) mod export;
 mod layout;
 mod markdown;
 mod render;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by a panic")]
 
+mod exports;
 mod pages;
 mod sending;
 mod suppression;

@@ -7,6 +7,7 @@ mod changes;
 mod crash;
 mod disputes;
 mod events;
+mod exports;
 mod properties;
 mod refunds;
 mod routes;

@@ -8,7 +8,7 @@ use omnistack_core::identity::{Identity, IdentityScope, SessionId, TenantId, Use
 /// for each user.
 #[derive(Debug, Default)]
 pub(super) struct CallerIndex {
-    /// With the operators who act for a user.
+    /// The connections of each user, including those of operators who act for the user.
     users: BTreeSet<(UserId, u64)>,
     tenants: BTreeSet<(TenantId, u64)>,
     sessions: BTreeSet<(SessionId, u64)>,

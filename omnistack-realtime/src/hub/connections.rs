@@ -22,6 +22,8 @@ struct ConnectionTable {
     by_caller: CallerIndex,
     counts: ConnectionCounts,
     is_draining: bool,
+    /// Whether there is maintenance.
+    is_paused: bool,
 }
 
 /// Numbers of open connections.
@@ -33,10 +35,10 @@ pub(super) struct ConnectionTotals {
 }
 
 impl Connections {
-    /// Adds a connection. Fails while the process shuts down, and if the address has too many.
+    /// Adds a connection. Fails while the process shuts down, during maintenance, and if the address has too many.
     pub(super) fn open(&self, connection: &Arc<Connection>, settings: &RealtimeSettings) -> Result<(), CloseCode> {
         let mut table = lock(&self.0);
-        if table.is_draining {
+        if table.is_draining || table.is_paused {
             return Err(CloseCode::Shutdown);
         }
         if !table.counts.admit_address(connection.address, settings) {
@@ -123,6 +125,18 @@ impl Connections {
         let mut table = lock(&self.0);
         table.is_draining = true;
         table.by_number.values().cloned().collect()
+    }
+
+    /// Refuses new connections until [`resume`](Self::resume), and returns those that are open.
+    pub(super) fn pause(&self) -> Vec<Arc<Connection>> {
+        let mut table = lock(&self.0);
+        table.is_paused = true;
+        table.by_number.values().cloned().collect()
+    }
+
+    /// Admits new connections again.
+    pub(super) fn resume(&self) {
+        lock(&self.0).is_paused = false;
     }
 
     pub(super) fn totals(&self) -> ConnectionTotals {

@@ -10,6 +10,7 @@ mod events;
 mod feeds;
 mod isolation;
 mod live;
+mod maintenance;
 mod notifications;
 mod peers;
 mod procedures;

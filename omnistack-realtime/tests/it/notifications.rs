@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod exports;
+
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},

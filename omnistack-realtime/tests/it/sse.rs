@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{EventReader, RealtimeApp};
 
 /// Returns the path that connects with a command, URL-encoded.
-fn path(command: &Value) -> String {
+pub(crate) fn path(command: &Value) -> String {
     let encoded: String = command.to_string().bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
     format!("/api/v1/app/sse?cf_connect={encoded}")
 }

@@ -114,7 +114,8 @@ impl WebhookEndpoints {
     }
 }
 
-fn without_query(url: &str) -> String {
+/// Returns a URL without its query, which may have a token of the receiver.
+pub(super) fn without_query(url: &str) -> String {
     url.parse::<Url>().map_or_else(
         |_| String::new(),
         |mut url| {

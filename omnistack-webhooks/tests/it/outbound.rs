@@ -5,6 +5,7 @@
 mod access;
 mod configuration;
 mod endpoints;
+mod exports;
 mod log;
 mod publishing;
 mod secrets;

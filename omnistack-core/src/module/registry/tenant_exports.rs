@@ -3,8 +3,9 @@
 use super::Registry;
 use crate::{
     context::{Context, MissingDependency},
+    db::Db,
     id::TenantId,
-    tenant_export::{ExportRows, TenantExports},
+    tenant_export::{ExportRow, ExportRows, TenantExports, table_rows},
 };
 
 impl Registry {
@@ -22,6 +23,20 @@ impl Registry {
             // Of two modules with the same name, the first one counts.
             _ = ctx.get::<TenantExports>()?.add(name, rows(ctx)?);
             Ok(())
+        })
+    }
+
+    /// Adds the rows of a table to the exports of tenants, read page by page: see [`tenant_export`](crate::tenant_export).
+    /// `db` returns the database that has the table: for a table that is in the app's own database, also if each tenant has
+    /// one, `|ctx| Ok(ctx.get::<Db>()?.app_database())`.
+    pub fn tenant_export_table<R: ExportRow>(
+        &mut self,
+        name: &'static str,
+        db: impl FnOnce(&Context) -> Result<Db, MissingDependency> + Send + 'static,
+    ) -> &mut Self {
+        self.tenant_export(name, move |ctx| {
+            let db = db(ctx)?;
+            Ok(move |tenant| table_rows::<R>(db.clone(), tenant))
         })
     }
 }
