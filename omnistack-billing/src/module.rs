@@ -12,8 +12,7 @@ use omnistack_core::{
 
 use crate::{
     account::{self, BillingAccounts},
-    app_store,
-    export,
+    app_store, export,
     invoice::{self, InvoiceSettings, UsagePrice},
     invoice_document,
     ledger::{self, Ledger},
