@@ -19,6 +19,7 @@ mod handle;
 mod machine;
 mod model;
 mod postings;
+mod readable;
 mod refund;
 mod resolve;
 mod routes;
@@ -42,6 +43,7 @@ pub use model::{
     MinorAmount, Payment, PaymentAttempt, PaymentDispute, PaymentDisputeId, PaymentFailure, PaymentId, PaymentRefund,
     PaymentRefundId, PaymentRequest, PaymentRetry, ProviderChange, RefundProposal, RefundRequest,
 };
+pub(crate) use rows::read_name;
 pub(crate) use statistics::{day_of, no_api_key};
 
 use handle::LedgerParts;

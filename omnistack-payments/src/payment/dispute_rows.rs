@@ -53,7 +53,7 @@ impl DisputeRow {
     }
 
     pub(super) fn state(&self) -> DisputeState {
-        DisputeState::from_stored(&self.state)
+        DisputeState::from_stored(&self.state).unwrap_or(DisputeState::Open)
     }
 
     /// Takes what the provider reports.

@@ -165,7 +165,7 @@ async fn complete(tx: &mut Tx, row: Option<PaymentRow>) -> Result<Option<StoredP
         0 => (Vec::new(), Vec::new()),
         _ => (refunds(tx, &row).await?, dispute_rows::all(tx, row.tenant_id, row.id).await?),
     };
-    Ok(Some(StoredPayment { row, attempts, refunds, disputes }))
+    StoredPayment { row, attempts, refunds, disputes }.checked().map(Some)
 }
 
 async fn refunds(tx: &mut Tx, payment: &PaymentRow) -> Result<Vec<RefundRow>, db::Error> {
@@ -234,7 +234,7 @@ pub(super) async fn newest(
         payment.refunds.sort_by_key(|refund| refund.id);
         payment.disputes.sort_by_key(|dispute| dispute.id);
     }
-    Ok(payments)
+    payments.into_iter().map(StoredPayment::checked).collect()
 }
 
 /// Returns the rows of a table that belong to these payments.

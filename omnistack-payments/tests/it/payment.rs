@@ -10,6 +10,7 @@ mod events;
 mod properties;
 mod refunds;
 mod routes;
+mod unreadable;
 
 use std::time::Duration;
 
