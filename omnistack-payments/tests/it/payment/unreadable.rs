@@ -14,6 +14,7 @@ on_each_database! {
         let app = start(database).await;
         let tenant = TestTenant::new(&app).await;
         let payment = tenant.pay("a", "tok_ok").await;
+        let before = tenant.get(&payment).await;
         let (path, id) = (format!("{PAYMENTS}/{}", payment.id), payment.id);
         for (column, sql, back) in [
             (
@@ -48,7 +49,7 @@ on_each_database! {
             let mut tx = app.db().app_database().tenant(tenant.id).begin().await.unwrap();
             tx.query(back).bind(tenant.id).execute().await.unwrap();
             tx.commit().await.unwrap();
-            assert_eq!(tenant.get(&payment).await, payment);
+            assert_eq!(tenant.get(&payment).await, before);
         }
     }
 
