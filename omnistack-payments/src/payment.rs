@@ -11,6 +11,7 @@
 
 mod apply;
 mod change;
+mod chargeback;
 mod create;
 mod dispute;
 mod dispute_rows;

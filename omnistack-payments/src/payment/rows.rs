@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     dispute_rows::DisputeRow,
-    machine::{AttemptState, DisputeState, PaymentState, RefundState, main_attempt},
+    machine::{AttemptState, PaymentState, RefundState, main_attempt},
     model::{
         MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId,
         ProviderChange, RefundProposal,
@@ -379,18 +379,6 @@ impl StoredPayment {
     /// Returns the index of the attempt with this number.
     pub(super) fn index_of(&self, number: i32) -> Option<usize> {
         self.attempts.iter().position(|attempt| attempt.number == number)
-    }
-
-    /// Returns the amount that the payer of an attempt has got back by lost disputes.
-    pub(super) fn charged_back(&self, attempt: &AttemptRow) -> i64 {
-        let lost = self.disputes.iter().filter(|dispute| {
-            dispute.attempt == attempt.number
-                && dispute.state() == DisputeState::Lost
-                && dispute.currency == self.row.currency
-        });
-        let sum = lost.fold(0_i64, |sum, dispute| sum.saturating_add(dispute.amount));
-        // A provider that reports a lost dispute as a refund too has moved the money once.
-        sum.clamp(0, (attempt.captured - attempt.refunded).max(0))
     }
 
     /// Returns the amount that an attempt has taken and that is not sent back, nor about to be.

@@ -3,7 +3,7 @@
 use omnistack_core::{
     data_environment::DataEnvironment,
     money::{Currency, Money},
-    payment::{PaymentProvider as _, ProviderDispute, ProviderEvent, ProviderEventObject},
+    payment::{NewRefund, PaymentProvider as _, ProviderDispute, ProviderEvent, ProviderEventObject},
 };
 use omnistack_payments::{DisputeState, FakeFault, Payment, PaymentState, RefundRequest};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -114,6 +114,42 @@ on_each_database! {
         assert_eq!((lost.refunded, lost.charged_back, lost.disputes.len()), (300, 700, 1));
         assert_eq!(balances(&tenant).await[0], 700);
         tenant.check_ledger().await;
+    }
+
+    async fn a_lost_part_that_the_provider_also_reports_as_a_refund_is_booked_once(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let provider = tenant.bank.provider(DataEnvironment::Test);
+        // Refunds in minor units that are made at the provider before the dispute is opened and while it is open, and
+        // what is then in the ledger as refunded and as charged back of a dispute of 300.
+        for (number, (before, meanwhile, refunded, charged_back)) in
+            [(0, 300, 300, 0), (0, 100, 100, 200), (300, 0, 300, 300), (300, 300, 600, 0), (0, 0, 0, 300)]
+                .into_iter()
+                .enumerate()
+        {
+            let payment = tenant.pay(&number.to_string(), "tok_ok").await;
+            let id = payment.provider_payment_id.clone().unwrap();
+            // A refund of the app is none of the provider.
+            tenant.ledger.refund(tenant.id, payment.id, RefundRequest::new("own").amount(50)).await.unwrap();
+            let refund = async |amount: i64, name: &str| {
+                if amount > 0 {
+                    let reference = format!("dashboard-{number}-{name}");
+                    let amount = Money::new(amount, Currency::USD);
+                    let new = NewRefund { idempotency_key: reference.clone(), reference, amount, reason: None };
+                    provider.refund_payment(&id, &new).await.unwrap();
+                    deliver(&app).await;
+                }
+            };
+            refund(before, "before").await;
+            let dispute = tenant.bank.dispute_part_of_payment(&id, 300).await.unwrap();
+            deliver(&app).await;
+            refund(meanwhile, "meanwhile").await;
+            decide(&tenant, &dispute, false).await;
+            let lost = tenant.get(&payment).await;
+            assert_eq!((lost.refunded, lost.charged_back), (50 + refunded, charged_back), "{before} {meanwhile}");
+            tenant.check_ledger().await;
+        }
+        assert_eq!(balances(&tenant).await[0], 200 + 300 + 300);
     }
 
     async fn a_dispute_whose_event_is_lost_is_asked_for(database: TestDatabase) {
