@@ -16,6 +16,7 @@ mod create;
 mod dispute;
 mod dispute_rows;
 mod failure;
+mod find_disputes;
 mod handle;
 mod machine;
 mod model;
@@ -47,6 +48,7 @@ pub use model::{
 pub(crate) use rows::read_name;
 pub(crate) use statistics::{day_of, no_api_key};
 
+use find_disputes::FindDisputes;
 use handle::LedgerParts;
 use resolve::{ResolvePayments, UpdatePayments};
 use webhooks::{PublishAccountEvents, PublishProviderEvents};
@@ -91,6 +93,8 @@ pub(crate) fn register(registry: &mut Registry, services: Vec<ServiceSources>) {
         .subscribe(UPDATE_PAYMENTS, |ctx| Ok(UpdatePayments(ctx.get()?)))
         .job::<ResolvePayments>(|ctx| ctx.get::<PaymentLedger>())
         .cron(Cron::new("* * * * *", ResolvePayments {}))
+        .job::<FindDisputes>(|ctx| ctx.get::<PaymentLedger>())
+        .cron(Cron::new("41 4 * * *", FindDisputes {}))
         .after_modules(|registry| {
             if !registry.provides::<Authenticator>() {
                 return;

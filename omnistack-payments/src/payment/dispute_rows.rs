@@ -61,11 +61,7 @@ impl DisputeRow {
 
     /// Takes what the provider reports.
     pub(super) fn take(&mut self, reported: &ProviderDispute, now: Timestamp) {
-        let state = match reported.won {
-            None => DisputeState::Open,
-            Some(false) => DisputeState::Lost,
-            Some(true) => DisputeState::Won,
-        };
+        let state = DisputeState::of(reported.won);
         let after = self.state().after(state);
         // A late report that the dispute is open says nothing of what was decided.
         if after == state {
@@ -105,6 +101,21 @@ pub(super) async fn all(tx: &mut Tx, tenant: TenantId, payment: PaymentId) -> Re
     let sql =
         format!("select {COLUMNS} from omni_payment_disputes where tenant_id = $1 and payment_id = $2 order by id");
     tx.query(AssertSqlSafe(sql)).bind(tenant).bind(payment).fetch_all().await
+}
+
+/// Returns the state of a tenant's dispute with an id of the provider, or `None` if it is not stored.
+pub(super) async fn state_of(
+    tx: &mut Tx,
+    tenant: TenantId,
+    provider_dispute_id: &str,
+) -> Result<Option<DisputeState>, db::Error> {
+    let sql = "select id, state from omni_payment_disputes where tenant_id = $1 and provider_dispute_id = $2 limit 1";
+    let select = tx.query(sql).bind(tenant).bind(provider_dispute_id);
+    let Some((id, state)): Option<(PaymentDisputeId, String)> = select.fetch_optional().await? else {
+        return Ok(None);
+    };
+    let unreadable = || db::Error::unreadable("omni_payment_disputes", id, "state");
+    DisputeState::from_stored(&state).map(Some).ok_or_else(unreadable)
 }
 
 /// Inserts or updates a dispute of a payment that the transaction has locked.

@@ -340,6 +340,15 @@ impl DisputeState {
         [Self::Open, Self::Lost, Self::Won].into_iter().find(|state| state.as_str() == text)
     }
 
+    /// Returns the state that a provider reports.
+    pub(super) const fn of(won: Option<bool>) -> Self {
+        match won {
+            None => Self::Open,
+            Some(false) => Self::Lost,
+            Some(true) => Self::Won,
+        }
+    }
+
     /// Returns the state after a report of the provider. Reports can come out of order, so a dispute that was decided
     /// is not open again; but one that was lost can be won later.
     pub(super) const fn after(self, reported: Self) -> Self {

@@ -1,15 +1,33 @@
 //! Tests of disputes of payments.
 
 use omnistack_core::{
+    async_trait,
     data_environment::DataEnvironment,
+    jobs::{Job, JobContext, JobError, NewJob},
     money::{Currency, Money},
     payment::{NewRefund, PaymentProvider as _, ProviderDispute, ProviderEvent, ProviderEventObject},
 };
 use omnistack_payments::{DisputeState, FakeFault, Payment, PaymentState, RefundRequest};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{PAYMENTS, TestTenant, start};
+
+/// The module's own job, as its cron enqueues it.
+#[derive(Serialize, Deserialize)]
+struct FindDisputes {}
+
+#[async_trait]
+impl Job for FindDisputes {
+    const NAME: &'static str = "payments.find_disputes";
+    const MAX_ATTEMPTS: u32 = 1;
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
+        Ok(())
+    }
+}
 
 /// The fee of a lost dispute at the fake.
 const FEE: i64 = 1_500;
@@ -150,6 +168,33 @@ on_each_database! {
             tenant.check_ledger().await;
         }
         assert_eq!(balances(&tenant).await[0], 200 + 300 + 300);
+    }
+
+    async fn a_dispute_without_a_webhook_is_found(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let payment = tenant.pay("a", "tok_ok").await;
+        deliver(&app).await;
+        let find = async || {
+            // The webhooks are lost.
+            let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
+            tx.query("delete from omni_jobs where name = 'payments.deliver_fake_event'").execute().await.unwrap();
+            tx.commit().await.unwrap();
+            app.jobs().enqueue(NewJob::new(FindDisputes {})).await.unwrap();
+            app.run_jobs().await;
+            app.run_events().await;
+            tenant.get(&payment).await
+        };
+        let id = payment.provider_payment_id.clone().unwrap();
+        let dispute = tenant.bank.dispute_payment(&id).await.unwrap();
+        let found = find().await;
+        assert_eq!((found.disputes.len(), found.disputes[0].status), (1, DisputeState::Open));
+        tenant.bank.decide_dispute(&dispute, false).await.unwrap();
+        let lost = find().await;
+        assert_eq!((lost.disputes[0].status, lost.charged_back), (DisputeState::Lost, 1_000));
+        // What is known is not read again.
+        assert_eq!(find().await, lost);
+        tenant.check_ledger().await;
     }
 
     async fn a_dispute_whose_event_is_lost_is_asked_for(database: TestDatabase) {
