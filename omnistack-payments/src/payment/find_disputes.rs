@@ -74,7 +74,7 @@ impl PaymentLedger {
         environment: DataEnvironment,
         since: Timestamp,
     ) -> Result<(), Error> {
-        let Some(provider) = self.0.accounts.provider(tenant, service, environment).await? else { return Ok(()) };
+        let Some(provider) = self.0.accounts.account(tenant, service, environment).await? else { return Ok(()) };
         let reported = match provider.disputes(since).await {
             Ok(reported) => reported,
             Err(PaymentError::NotSupported { .. }) => return Ok(()),
