@@ -8,6 +8,7 @@
 //! testers are of the environment `test`.
 
 mod apple;
+mod events;
 mod google;
 mod handle;
 mod jobs;
@@ -16,6 +17,7 @@ mod notifications;
 mod routes;
 mod rules;
 mod store;
+mod unclaimed;
 
 use omnistack_core::{
     app_store::AppleVerifier,
@@ -24,6 +26,8 @@ use omnistack_core::{
     jobs::Cron,
     module::{Mount, Registry},
 };
+
+pub use events::RefundReviewRequested;
 
 use handle::{StoreParts, StorePurchases};
 use jobs::{AcknowledgePurchase, RefreshPurchases};
@@ -61,7 +65,9 @@ pub(crate) fn register(registry: &mut Registry) {
             registry.webhook_handler("apple", "*", |ctx| Ok(HandleAppleNotification(ctx.get()?)));
         }
         if has_google {
-            registry.webhook_handler("google-play", "*", |ctx| Ok(HandleGoogleNotification(ctx.get()?)));
+            registry.webhook_handler("google-play", "*", |ctx| {
+                Ok(HandleGoogleNotification { purchases: ctx.get()?, events: ctx.get()? })
+            });
         }
         if registry.provides::<Authenticator>() {
             let stores = Mount::app("/billing/app-stores").without_plan_limits();

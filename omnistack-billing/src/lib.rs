@@ -77,6 +77,7 @@ mod window;
 pub use account::{
     BillingAccount, BillingAccounts, OverLimit, OverrideKind, PlanAssignment, PlanChanged, PlanOverride,
 };
+pub use app_store::RefundReviewRequested;
 pub use invoice::{
     Invoice, InvoiceDiscount, InvoiceFacts, InvoiceFinalized, InvoiceId, InvoiceKind, InvoiceLine, InvoiceLineKind,
     InvoiceListItem, InvoicePaid, InvoiceParty, InvoiceReference, InvoiceStatus, InvoiceTax, InvoiceVoided, Invoices,

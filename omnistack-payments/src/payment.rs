@@ -11,15 +11,18 @@
 
 mod apply;
 mod change;
+mod chargeback;
 mod create;
 mod dispute;
 mod dispute_rows;
 mod export;
 mod failure;
+mod find_disputes;
 mod handle;
 mod machine;
 mod model;
 mod postings;
+mod readable;
 mod refund;
 mod resolve;
 mod routes;
@@ -43,8 +46,10 @@ pub use model::{
     MinorAmount, Payment, PaymentAttempt, PaymentDispute, PaymentDisputeId, PaymentFailure, PaymentId, PaymentRefund,
     PaymentRefundId, PaymentRequest, PaymentRetry, ProviderChange, RefundProposal, RefundRequest,
 };
+pub(crate) use rows::read_name;
 pub(crate) use statistics::{day_of, no_api_key};
 
+use find_disputes::FindDisputes;
 use handle::LedgerParts;
 use resolve::{ResolvePayments, UpdatePayments};
 use webhooks::{PublishAccountEvents, PublishProviderEvents};
@@ -89,6 +94,8 @@ pub(crate) fn register(registry: &mut Registry, services: Vec<ServiceSources>) {
         .subscribe(UPDATE_PAYMENTS, |ctx| Ok(UpdatePayments(ctx.get()?)))
         .job::<ResolvePayments>(|ctx| ctx.get::<PaymentLedger>())
         .cron(Cron::new("* * * * *", ResolvePayments {}))
+        .job::<FindDisputes>(|ctx| ctx.get::<PaymentLedger>())
+        .cron(Cron::new("41 4 * * *", FindDisputes {}))
         .after_modules(|registry| {
             if !registry.provides::<Authenticator>() {
                 return;

@@ -143,6 +143,10 @@ impl PaymentService for PayPalService {
         Some(ACCOUNT_SOURCE)
     }
 
+    fn calls_to_verify_webhooks(&self) -> bool {
+        true
+    }
+
     fn describe_webhook(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
         webhook::describe(request)
     }

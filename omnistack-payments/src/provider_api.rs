@@ -161,6 +161,7 @@ impl ApiResponse {
     }
 
     /// Returns whether the credentials were rejected, so that the request was not processed.
+    #[cfg(feature = "paypal")]
     pub(crate) fn is_unauthorized(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED
     }

@@ -83,6 +83,11 @@ pub trait PaymentService: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Returns whether [`PaymentProvider::verify_webhook`] makes a call with the credentials of the account.
+    fn calls_to_verify_webhooks(&self) -> bool {
+        false
+    }
+
     /// Describes the event in a verified webhook of a tenant's own account. Its tenant and its environment are those of
     /// the account.
     ///

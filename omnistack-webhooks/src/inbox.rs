@@ -9,6 +9,7 @@
 
 mod admin;
 mod event;
+mod failures;
 mod give_up;
 mod headers;
 mod intake;
@@ -35,6 +36,7 @@ use omnistack_core::{
 };
 
 use admin::InboxAdmin;
+use failures::FailureLimits;
 use give_up::{SkipFailedWebhooks, SkipGivenUp};
 use intake::Intake;
 use poll::{POLL_TIMEOUT, PollWebhookSources};
@@ -56,7 +58,7 @@ pub(crate) fn register(registry: &mut Registry) {
     let Some(settings) = registry.config::<InboxSettings>() else { return };
     let (clock, public_url) = (registry.clock(), registry.public_url());
     let body_limit = settings.body_limit.as_u64();
-    let failure_limit = settings.failure_limit.0;
+    let (failure_limit, account_limit) = (settings.failure_limit, settings.account_failure_limit);
     let (keep, sources) = (settings.retention, settings.retention_sources);
     registry
         .tenant_tables(["omni_webhooks"])
@@ -69,7 +71,7 @@ pub(crate) fn register(registry: &mut Registry) {
                 intake: Intake::new(store.clone()),
                 store,
                 public_url: public_url.clone(),
-                failures: failure_limit.map(|rate| limits.limiter("webhooks:failures", rate)),
+                failures: FailureLimits::new(&limits, failure_limit, account_limit),
             }))
         })
         .provide_from(|ctx| Ok(WebhookInbox::new(ctx.get::<DurableInbox>()?)))

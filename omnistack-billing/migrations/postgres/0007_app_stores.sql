@@ -44,3 +44,17 @@ create index omni_store_purchases_period_end_idx on omni_store_purchases (period
 alter table omni_store_purchases enable row level security;
 alter table omni_store_purchases force row level security;
 create policy tenant on omni_store_purchases using (omnistack_visible(tenant_id));
+
+-- A row is the newest state of a purchase in the App Store that belongs to no known tenant yet.
+create table omni_store_unclaimed (
+    store text not null,
+    environment text not null,
+    purchase_id text not null,
+    -- JSON. Null while the transaction that has inserted the row decides.
+    state text,
+    -- The version of the state, or 0.
+    version bigint not null,
+    received_at timestamptz not null,
+    primary key (store, environment, purchase_id)
+);
+create index omni_store_unclaimed_received_at_idx on omni_store_unclaimed (received_at);

@@ -38,3 +38,17 @@ create index omni_store_purchases_tenant_id_idx on omni_store_purchases (tenant_
 -- For the job that asks for the state of purchases whose period has ended.
 create index omni_store_purchases_period_end_idx on omni_store_purchases (period_end, store, environment, purchase_id)
     where status not in ('canceled', 'incomplete_expired');
+
+-- A row is the newest state of a purchase in the App Store that belongs to no known tenant yet.
+create table omni_store_unclaimed (
+    store text not null,
+    environment text not null,
+    purchase_id text not null,
+    -- JSON. Null while the transaction that has inserted the row decides.
+    state text,
+    -- The version of the state, or 0.
+    version integer not null,
+    received_at text not null,
+    primary key (store, environment, purchase_id)
+) strict;
+create index omni_store_unclaimed_received_at_idx on omni_store_unclaimed (received_at);

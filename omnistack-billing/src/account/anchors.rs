@@ -1,7 +1,7 @@
 //! Changes of the anchor and of the time zone of billing periods: rules without I/O.
 
 use jiff::tz::TimeZone;
-use omnistack_core::clock::Timestamp;
+use omnistack_core::{clock::Timestamp, db::Error, identity::TenantId};
 
 use crate::period::{BillingAnchor, BillingInterval, BillingPeriod, PeriodSchedule};
 
@@ -16,8 +16,8 @@ pub(super) struct StoredAnchor {
 }
 
 impl StoredAnchor {
-    /// Returns the anchor. Zones and intervals were checked before they were stored; a database of time zones that no
-    /// longer has a zone gives UTC.
+    /// Returns the anchor. Zones and intervals were checked before they were stored, and intervals when they were loaded; a
+    /// database of time zones that no longer has a zone gives UTC.
     fn to_anchor(&self) -> BillingAnchor {
         let zone = TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC);
         match self.anchor {
@@ -41,6 +41,19 @@ pub(super) struct AnchorHistory {
 }
 
 impl AnchorHistory {
+    /// Returns the anchors of an account that were loaded. Fails if the interval of one can't be read: another one would
+    /// bill the tenant too often or too seldom.
+    pub(super) fn checked(self, tenant: TenantId) -> Result<Self, Error> {
+        let is_readable = |anchor: &StoredAnchor| anchor.period.parse::<BillingInterval>().is_ok();
+        if !self.earlier.iter().all(is_readable) {
+            return Err(Error::unreadable("omni_billing_anchors", tenant, "period"));
+        }
+        if !is_readable(&self.current) {
+            return Err(Error::unreadable("omni_billing_accounts", tenant, "period"));
+        }
+        Ok(self)
+    }
+
     /// Returns the billing periods.
     pub(super) fn schedule(&self) -> PeriodSchedule {
         let first = self.earlier.first().unwrap_or(&self.current);

@@ -33,9 +33,8 @@ impl OverrideKind {
         }
     }
 
-    /// Returns the kind of a row. The database has no other texts.
-    pub(super) fn from_stored(text: &str) -> Self {
-        if text == "feature" { Self::Feature } else { Self::Limit }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        [Self::Feature, Self::Limit].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

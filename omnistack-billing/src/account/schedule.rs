@@ -109,6 +109,7 @@ async fn load_some(
         let AccountRow { tenant_id, anchored_at, zone, anchor, period, closed_until } = account;
         let current = StoredAnchor { since: anchored_at.unwrap_or_default(), zone, anchor, period };
         let history = AnchorHistory { earlier: earlier.remove(&tenant_id).unwrap_or_default(), current };
+        let history = history.checked(tenant_id)?;
         all.insert(tenant_id, AccountSchedule { schedule: history.schedule(), closed_until });
     }
     Ok(())

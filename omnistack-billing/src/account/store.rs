@@ -146,8 +146,8 @@ pub(super) async fn former_plan(tx: &mut Tx, tenant: TenantId, at: Timestamp) ->
 /// Returns the anchors of an account.
 pub(super) async fn anchors(tx: &mut Tx, account: &StoredAccount) -> Result<AnchorHistory, Error> {
     let sql = "select since, zone, anchor, period from omni_billing_anchors where tenant_id = $1 order by since";
-    let earlier = tx.query(sql).bind(account.tenant_id).fetch_all().await?;
-    Ok(AnchorHistory { earlier, current: account.last_anchor() })
+    let earlier: Vec<StoredAnchor> = tx.query(sql).bind(account.tenant_id).fetch_all().await?;
+    AnchorHistory { earlier, current: account.last_anchor() }.checked(account.tenant_id)
 }
 
 /// Replaces the earlier anchors of an account, and sets its last one, which [`update`] stores.
@@ -235,12 +235,16 @@ struct StoredOverride {
     expires_at: Option<Timestamp>,
 }
 
-impl From<StoredOverride> for PlanOverride {
-    fn from(row: StoredOverride) -> Self {
-        let StoredOverride { id, kind, name, value, reason, created_by, created_at, expires_at } = row;
-        let kind = OverrideKind::from_stored(&kind);
-        Self { id, kind, name, value, reason, created_by, created_at, expires_at }
+impl StoredOverride {
+    fn read(self) -> Result<PlanOverride, Error> {
+        let Self { id, kind, name, value, reason, created_by, created_at, expires_at } = self;
+        let kind = read_kind(id, &kind)?;
+        Ok(PlanOverride { id, kind, name, value, reason, created_by, created_at, expires_at })
     }
+}
+
+fn read_kind(id: Id<PlanOverride>, kind: &str) -> Result<OverrideKind, Error> {
+    OverrideKind::from_stored(kind).ok_or_else(|| Error::unreadable("omni_plan_overrides", id, "kind"))
 }
 
 /// Returns the overrides of a tenant that have not expired.
@@ -248,7 +252,7 @@ pub(super) async fn overrides(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> 
     let sql = "select id, kind, name, value, reason, created_by, created_at, expires_at from omni_plan_overrides
         where tenant_id = $1 and (expires_at is null or expires_at > $2) order by kind, name";
     let rows: Vec<StoredOverride> = tx.query(sql).bind(tenant).bind(now).fetch_all().await?;
-    Ok(rows.into_iter().map(Into::into).collect())
+    rows.into_iter().map(StoredOverride::read).collect()
 }
 
 /// Stores an override, in place of that of the same feature or limit.
@@ -272,7 +276,7 @@ pub(super) async fn delete_override(
 ) -> Result<Option<(OverrideKind, String)>, Error> {
     let sql = "delete from omni_plan_overrides where id = $1 and tenant_id = $2 returning kind, name";
     let deleted: Option<(String, String)> = tx.query(sql).bind(id).bind(tenant).fetch_optional().await?;
-    Ok(deleted.map(|(kind, name)| (OverrideKind::from_stored(&kind), name)))
+    deleted.map(|(kind, name)| Ok((read_kind(id, &kind)?, name))).transpose()
 }
 
 /// Deletes overrides of all tenants that expired before a time, at most `limit`. Returns their number.

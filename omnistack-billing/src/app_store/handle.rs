@@ -16,8 +16,8 @@ use super::{
     apple::{self, ApplePurchase},
     google::{GooglePlay, GooglePlayError, GooglePurchase, is_purchase_token},
     jobs::AcknowledgePurchase,
-    model::{PurchaseKey, PurchaseState, StorePurchase, StoredPurchase},
-    rules, store,
+    model::{AppStore, PurchaseKey, PurchaseState, StorePurchase, StoredPurchase},
+    rules, store, unclaimed,
 };
 use crate::subscription::Subscriptions;
 
@@ -200,6 +200,13 @@ impl StorePurchases {
         Ok(due)
     }
 
+    /// Deletes states that have waited for a tenant since a time.
+    pub(super) async fn purge_unclaimed(&self, before: Timestamp) -> Result<(), db::Error> {
+        let mut tx = self.0.db.begin().await?;
+        unclaimed::purge(&mut tx, before).await?;
+        tx.commit().await
+    }
+
     pub(super) fn verifier(&self) -> Option<&AppleVerifier> {
         self.0.apple.as_ref()
     }
@@ -228,6 +235,14 @@ impl StorePurchases {
         if !locks_linked_first && let Some(key) = &linked_key {
             linked = store::lock(tx, key).await?;
         }
+        // Only Apple's states can be newer than what a device sends.
+        let waits = stored.is_none() && state.key.store == AppStore::Apple;
+        let mut waiting = None;
+        if waits {
+            waiting = unclaimed::lock(tx, &state.key, now).await?;
+            // Another transaction can have claimed the purchase before this one had the lock.
+            stored = store::lock(tx, &state.key).await?;
+        }
         let mut tenant = stored.as_ref().map(|stored| stored.tenant);
         if tenant.is_none()
             && let Some(token) = owner.token
@@ -235,7 +250,12 @@ impl StorePurchases {
             tenant = store::tenant_of_token(tx, token).await?;
         }
         let tenant = tenant.or_else(|| linked.as_ref().map(|linked| linked.tenant)).or(owner.caller);
-        let Some(tenant) = tenant else { return Ok(None) };
+        let Some(tenant) = tenant else {
+            if waits {
+                unclaimed::keep(tx, &state).await?;
+            }
+            return Ok(None);
+        };
         let linked = linked.filter(|linked| linked.tenant == tenant);
         if owner.caller.is_some_and(|caller| caller != tenant) {
             return Err(of_other_tenant());
@@ -253,6 +273,13 @@ impl StorePurchases {
         if let Some(merged) = rules::merge(&purchase, &state, now) {
             store::update(tx, &merged).await?;
             purchase = merged;
+        }
+        if let Some(merged) = waiting.and_then(|newest| rules::merge(&purchase, &newest, now)) {
+            store::update(tx, &merged).await?;
+            purchase = merged;
+        }
+        if waits {
+            unclaimed::remove(tx, &state.key).await?;
         }
         // A purchase that waits for its payment leaves the former one as it is.
         if !purchase.is_unpaid_first()

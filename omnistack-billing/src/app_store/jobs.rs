@@ -22,6 +22,8 @@ const RENEWAL_GRACE: Duration = Duration::from_secs(60 * 60);
 const APPLE_REPEATS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Time for which Apple attempts a payment again that has failed.
 const APPLE_BILLING_RETRY: Duration = Duration::from_secs(61 * 24 * 60 * 60);
+/// Time for which the state of a purchase waits for a tenant: Apple refunds no older purchases.
+const KEEP_UNCLAIMED: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// Number of purchases that are searched for at once.
 const PURCHASES_PER_SEARCH: i64 = 100;
 
@@ -77,6 +79,7 @@ impl Job for RefreshPurchases {
     type State = StorePurchases;
 
     async fn run(self, purchases: &StorePurchases, _: &JobContext) -> Result<(), JobError> {
+        purchases.purge_unclaimed(purchases.now() - KEEP_UNCLAIMED).await?;
         let before = purchases.now() - RENEWAL_GRACE;
         let (mut last, mut failure) = (None, None);
         loop {

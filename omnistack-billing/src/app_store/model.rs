@@ -42,7 +42,7 @@ pub(super) struct PurchaseKey {
 }
 
 /// The object of the store from which the state of a purchase was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StateOrigin {
     /// The whole subscription: it replaces the stored state.
     Subscription,
@@ -55,7 +55,7 @@ pub(super) enum StateOrigin {
 }
 
 /// The state of a purchase, as the store states it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PurchaseState {
     pub(super) key: PurchaseKey,
     pub(super) origin: StateOrigin,

@@ -3,9 +3,12 @@
 //! They are handled without the transaction of the webhook: the state of a purchase is stored by its version, so that a
 //! notification which is handled twice, or late, changes nothing.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
+    events::Events,
     jobs::JobError,
     webhook::{InboundWebhook, WebhookHandler, WebhookOutcome, WebhookRejection, WebhookTx},
 };
@@ -13,12 +16,17 @@ use serde::Deserialize;
 
 use super::{
     apple::{AppleNotification, ApplePurchase},
+    events::RefundReviewRequested,
     google::{GooglePlayError, is_purchase_token},
     handle::{PurchaseOwner, StorePurchases, StoreRefreshError},
 };
 
 /// The type of product of a voided purchase that is a subscription.
 const VOIDED_SUBSCRIPTION: i64 = 1;
+/// Time for which Google waits for the app's answer about a refund.
+const REVIEW_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// Largest length of the id of an order, in bytes.
+const MAX_ORDER_BYTES: usize = 200;
 
 /// Handles notifications of the App Store.
 pub(super) struct HandleAppleNotification(pub(super) StorePurchases);
@@ -56,7 +64,10 @@ impl WebhookHandler for HandleAppleNotification {
 }
 
 /// Handles notifications of Google Play.
-pub(super) struct HandleGoogleNotification(pub(super) StorePurchases);
+pub(super) struct HandleGoogleNotification {
+    pub(super) purchases: StorePurchases,
+    pub(super) events: Events,
+}
 
 /// A push request of Pub/Sub.
 #[derive(Deserialize)]
@@ -78,6 +89,15 @@ struct GoogleNotification {
     package_name: String,
     subscription_notification: Option<PurchaseNotification>,
     voided_purchase_notification: Option<PurchaseNotification>,
+    pending_refund_review_notification: Option<RefundReview>,
+}
+
+/// A refund about which Google asks the app.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RefundReview {
+    order_id: Option<String>,
+    refund_reason: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -106,20 +126,34 @@ impl GoogleNotification {
 
 #[async_trait]
 impl WebhookHandler for HandleGoogleNotification {
-    async fn handle(&self, webhook: &InboundWebhook, _: &mut WebhookTx<'_>) -> Result<WebhookOutcome, JobError> {
-        let Some(google) = self.0.google() else { return Ok(WebhookOutcome::Ignored) };
-        let notification = GoogleNotification::read(webhook)?;
+    async fn handle(&self, webhook: &InboundWebhook, tx: &mut WebhookTx<'_>) -> Result<WebhookOutcome, JobError> {
+        let Some(google) = self.purchases.google() else { return Ok(WebhookOutcome::Ignored) };
+        let mut notification = GoogleNotification::read(webhook)?;
         if notification.package_name != google.package() {
             return Ok(WebhookOutcome::Ignored);
         }
+        if let Some(RefundReview { order_id: Some(order), refund_reason }) =
+            notification.pending_refund_review_notification.take().filter(has_order)
+        {
+            let respond_by = webhook.event.occurred_at.unwrap_or(webhook.received_at) + REVIEW_TIME;
+            tracing::warn!(target: "omnistack::billing", order, %respond_by,
+                "a customer of Google Play asks for a refund; Google waits for an answer of the app");
+            let requested = RefundReviewRequested::new(order, refund_reason, respond_by);
+            self.events.publish_in(tx.get().await?, &requested).await?;
+            return Ok(WebhookOutcome::Processed);
+        }
         let Some(token) = notification.purchase_token() else { return Ok(WebhookOutcome::Ignored) };
-        match self.0.refresh_google(&token).await {
+        match self.purchases.refresh_google(&token).await {
             Ok(is_known) => Ok(outcome(is_known, "google", webhook.event.object.as_deref().unwrap_or_default())),
             // It has ended long ago.
             Err(StoreRefreshError::Google(GooglePlayError::NotFound)) => Ok(WebhookOutcome::Ignored),
             Err(error) => Err(JobError::retry(error)),
         }
     }
+}
+
+fn has_order(review: &RefundReview) -> bool {
+    review.order_id.as_ref().is_some_and(|order| (1..=MAX_ORDER_BYTES).contains(&order.len()) && !order.contains('\0'))
 }
 
 fn outcome(is_known: bool, store: &'static str, purchase: &str) -> WebhookOutcome {

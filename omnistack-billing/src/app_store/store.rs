@@ -48,19 +48,21 @@ struct PurchaseRow {
 }
 
 impl PurchaseRow {
-    /// Returns the purchase, or `None` if the row has a value of a later version of this crate.
-    fn read(self) -> Option<StoredPurchase> {
-        let key = PurchaseKey {
-            store: AppStore::from_text(&self.store)?,
-            environment: self.environment.parse().ok()?,
-            id: self.purchase_id,
+    /// Returns the purchase. Fails if a column can't be read.
+    fn read(self) -> Result<StoredPurchase, Error> {
+        let unreadable = |column| {
+            let id = format!("{} of {}", self.purchase_id, self.store);
+            Error::unreadable("omni_store_purchases", id, column)
         };
-        Some(StoredPurchase {
-            key,
+        let store = AppStore::from_text(&self.store).ok_or_else(|| unreadable("store"))?;
+        let environment = self.environment.parse().map_err(|_| unreadable("environment"))?;
+        let status = status_from_text(&self.status).ok_or_else(|| unreadable("status"))?;
+        Ok(StoredPurchase {
+            key: PurchaseKey { store, environment, id: self.purchase_id },
             tenant: self.tenant_id,
             subscription: self.subscription,
             product_id: self.product_id,
-            status: status_from_text(&self.status)?,
+            status,
             period: self.period_start.zip(self.period_end),
             cancel_at: self.cancel_at,
             version: self.version,
@@ -86,7 +88,7 @@ const LOCK_PURCHASE: Sql = Sql {
 pub(super) async fn lock(tx: &mut Tx, key: &PurchaseKey) -> Result<Option<StoredPurchase>, Error> {
     let select = tx.query(LOCK_PURCHASE).bind(key.store.as_str()).bind(key.environment.as_str()).bind(key.id.as_str());
     let row: Option<PurchaseRow> = select.fetch_optional().await?;
-    Ok(row.and_then(PurchaseRow::read))
+    row.map(PurchaseRow::read).transpose()
 }
 
 /// Inserts a purchase. Returns `false` if another transaction has inserted it.
@@ -124,7 +126,7 @@ pub(super) async fn of_tenant(tx: &mut Tx, tenant: TenantId, limit: i64) -> Resu
         period_end, cancel_at, version, purchase_token, acknowledged, replaced_by, updated_at from omni_store_purchases
         where tenant_id = $1 order by updated_at desc, purchase_id limit $2";
     let rows: Vec<PurchaseRow> = tx.query(sql).bind(tenant).bind(limit).fetch_all().await?;
-    Ok(rows.into_iter().filter_map(PurchaseRow::read).collect())
+    rows.into_iter().map(PurchaseRow::read).collect()
 }
 
 /// Returns the purchases that have not ended and whose period has ended before a time, the oldest first. With `after`,
@@ -147,5 +149,11 @@ pub(super) async fn due(
     });
     let select = tx.query(sql).bind(before).bind(end).bind(store).bind(environment).bind(id).bind(limit);
     let rows: Vec<PurchaseRow> = select.fetch_all().await?;
-    Ok(rows.into_iter().filter_map(PurchaseRow::read).collect())
+    let read = rows.into_iter().map(PurchaseRow::read);
+    // One that can't be read keeps no other from being renewed.
+    let readable = read.filter_map(|purchase| {
+        let report = |error: &Error| tracing::error!(target: "omnistack::billing", %error, "a purchase was left out");
+        purchase.inspect_err(report).ok()
+    });
+    Ok(readable.collect())
 }

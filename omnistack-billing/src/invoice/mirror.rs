@@ -79,7 +79,8 @@ impl Invoices {
         rows.truncate(size);
         let cursor = |row: &MirrorRow| format!("{}_{}", row.created_at.as_micros(), row.external_id);
         let next_cursor = rows.last().filter(|_| has_more).map(cursor);
-        Ok(CursorPage { items: rows.into_iter().map(MirrorRow::read).collect(), next_cursor })
+        let items = rows.into_iter().map(MirrorRow::read).collect::<Result<_, _>>()?;
+        Ok(CursorPage { items, next_cursor })
     }
 }
 
@@ -110,10 +111,14 @@ struct MirrorRow {
 }
 
 impl MirrorRow {
-    fn read(self) -> MirroredInvoice {
-        let currency = Currency::from_code(&self.currency).unwrap_or(Currency::XXX);
+    fn read(self) -> Result<MirroredInvoice, db::Error> {
+        let unreadable = || {
+            let id = format!("{} of {}", self.external_id, self.provider);
+            db::Error::unreadable("omni_provider_invoices", id, "currency")
+        };
+        let currency = Currency::from_code(&self.currency).ok_or_else(unreadable)?;
         let period = self.period_start.zip(self.period_end).map(|(start, end)| BillingPeriod { start, end });
-        MirroredInvoice {
+        Ok(MirroredInvoice {
             provider: self.provider,
             id: self.external_id,
             number: self.number,
@@ -124,7 +129,7 @@ impl MirrorRow {
             hosted_url: self.hosted_url,
             pdf_url: self.pdf_url,
             created_at: self.created_at,
-        }
+        })
     }
 }
 

@@ -35,8 +35,8 @@ impl InvoiceKind {
         }
     }
 
-    pub(super) fn from_stored(text: &str) -> Self {
-        if text == Self::CreditNote.as_str() { Self::CreditNote } else { Self::Invoice }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        [Self::Invoice, Self::CreditNote].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -65,13 +65,8 @@ impl InvoiceStatus {
         }
     }
 
-    pub(super) fn from_stored(text: &str) -> Self {
-        match text {
-            "open" => Self::Open,
-            "paid" => Self::Paid,
-            "void" => Self::Void,
-            _ => Self::Draft,
-        }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        [Self::Draft, Self::Open, Self::Paid, Self::Void].into_iter().find(|status| status.as_str() == text)
     }
 }
 
@@ -106,13 +101,8 @@ impl InvoiceLineKind {
         }
     }
 
-    pub(super) fn from_stored(text: &str) -> Self {
-        match text {
-            "plan" => Self::Plan,
-            "usage" => Self::Usage,
-            "late_usage" => Self::LateUsage,
-            _ => Self::Item,
-        }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        [Self::Plan, Self::Usage, Self::LateUsage, Self::Item].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

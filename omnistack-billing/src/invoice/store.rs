@@ -76,7 +76,7 @@ pub(super) async fn find(tx: &mut Tx, tenant: TenantId, id: InvoiceId) -> Result
     let sql = format!("select {COLUMNS} from omni_invoices where tenant_id = $1 and id = $2");
     let row: Option<InvoiceRow> = tx.query(AssertSqlSafe(sql)).bind(tenant).bind(id).fetch_optional().await?;
     let Some(row) = row else { return Ok(None) };
-    let lines = lines(tx, &[id]).await?;
+    let (row, lines) = (row.checked()?, lines(tx, &[id]).await?);
     Ok(Some(StoredInvoice { row, lines }))
 }
 
@@ -84,7 +84,8 @@ pub(super) async fn find(tx: &mut Tx, tenant: TenantId, id: InvoiceId) -> Result
 pub(super) async fn lock(tx: &mut Tx, tenant: TenantId, id: InvoiceId) -> Result<Option<InvoiceRow>, Error> {
     let locking = if tx.dialect() == Dialect::Postgres { " for update" } else { "" };
     let sql = format!("select {COLUMNS} from omni_invoices where tenant_id = $1 and id = $2{locking}");
-    tx.query(AssertSqlSafe(sql)).bind(tenant).bind(id).fetch_optional().await
+    let row: Option<InvoiceRow> = tx.query(AssertSqlSafe(sql)).bind(tenant).bind(id).fetch_optional().await?;
+    row.map(InvoiceRow::checked).transpose()
 }
 
 /// Returns the id of the invoice with a key.
@@ -122,7 +123,8 @@ pub(super) async fn lines(tx: &mut Tx, ids: &[InvoiceId]) -> Result<Vec<LineRow>
         from omni_invoice_lines where invoice_id in ({}) order by invoice_id, position",
         list.join(", ")
     );
-    tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await
+    let rows: Vec<LineRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+    rows.into_iter().map(LineRow::checked).collect()
 }
 
 /// Returns the invoices with these ids, of any tenants that the transaction sees, with their lines.
@@ -144,7 +146,7 @@ pub(super) async fn find_all(tx: &mut Tx, ids: &[InvoiceId]) -> Result<Vec<Store
                 of_row.push(line);
             }
         }
-        all.push(StoredInvoice { row, lines: of_row });
+        all.push(StoredInvoice { row: row.checked()?, lines: of_row });
     }
     Ok(all)
 }
@@ -180,7 +182,8 @@ pub(super) async fn list(tx: &mut Tx, filter: InvoiceFilter, limit: i64) -> Resu
     }
     let limit = args.push(limit);
     let sql = format!("select {COLUMNS} from omni_invoices where {conditions} order by id desc limit ${limit}");
-    tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await
+    let rows: Vec<InvoiceRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+    rows.into_iter().map(InvoiceRow::checked).collect()
 }
 
 /// Takes numbers of a series, and returns the first. Other transactions wait for this one before they take numbers.

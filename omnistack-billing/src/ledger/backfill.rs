@@ -51,14 +51,18 @@ struct UnmatchedRow {
 }
 
 impl UnmatchedRow {
-    fn into_event(self, meter: &str) -> UsageEvent {
-        // The column has the text of a decimal number.
-        let quantity = Decimal::from_str_exact(&self.quantity).unwrap_or_default();
+    fn into_event(self, meter: &str) -> Result<UsageEvent, db::Error> {
+        let unreadable = |column| {
+            let id = format!("{} of {} of the tenant {}", self.event_id, self.source, self.tenant_id);
+            db::Error::unreadable("omni_usage_events", id, column)
+        };
+        let quantity = Decimal::from_str_exact(&self.quantity).map_err(|_| unreadable("quantity"))?;
+        let environment = self.environment.parse().map_err(|_| unreadable("environment"))?;
         let event = UsageEvent::new(self.tenant_id, meter.to_owned(), quantity, self.at);
-        let event = event.once(self.source, self.event_id).environment(self.environment.parse().unwrap_or_default());
+        let event = event.once(self.source, self.event_id).environment(environment);
         let mut event = event.api_key(self.api_key_id);
         (event.category, event.user) = (self.category.map(Into::into), self.user_id);
-        event
+        Ok(event)
     }
 }
 
@@ -82,7 +86,8 @@ impl Ledger {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let select = tx.query(SELECT).bind(meter.name()).bind(since).bind(BATCH);
         let rows: Vec<UnmatchedRow> = select.bind(tenant).bind(environment).bind(source).bind(id).fetch_all().await?;
-        let events: Vec<UsageEvent> = rows.into_iter().map(|row| row.into_event(meter.name())).collect();
+        let events = rows.into_iter().map(|row| row.into_event(meter.name()));
+        let events = events.collect::<Result<Vec<UsageEvent>, _>>()?;
         let last = events.last().cloned();
         let counted = self.count_in(&mut tx, meter, events, billed).await?;
         tx.commit().await?;

@@ -51,7 +51,7 @@ pub(super) struct StoredKey {
 
 impl StoredKey {
     pub(super) fn key(&self) -> EventKey<'_> {
-        // The column has one of the two texts.
+        // The statement has just written the row, or has found it by an environment.
         let environment = self.environment.parse().unwrap_or_default();
         EventKey { tenant: self.tenant_id, environment, source: &self.source, id: &self.event_id }
     }
@@ -227,9 +227,9 @@ impl WindowKeyRow {
         let grain = [Grain::Minute, Grain::Hour, Grain::Day, Grain::Period, Grain::Total];
         WindowKey {
             tenant: self.tenant_id,
+            // The statement has just written the row.
             environment: self.environment.parse().unwrap_or_default(),
             meter: self.meter,
-            // The column has one of these texts.
             grain: grain.into_iter().find(|grain| grain.as_str() == self.grain).unwrap_or(Grain::Total),
             start: self.start,
         }

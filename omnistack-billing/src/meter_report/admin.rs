@@ -69,10 +69,9 @@ impl From<ReportRow> for UsageReportEntry {
     fn from(row: ReportRow) -> Self {
         Self {
             state: row.state(),
+            environment: row.environment(),
             id: row.id,
             tenant_id: row.tenant_id,
-            // The column has one of the two texts.
-            environment: row.environment.parse().unwrap_or_default(),
             meter: row.meter,
             provider: row.provider,
             provider_meter: row.provider_meter,

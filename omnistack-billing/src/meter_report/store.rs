@@ -180,12 +180,13 @@ pub(super) async fn insert(tx: &mut Tx, reports: &[NewMeterReport], now: Timesta
     INSERT_REPORTS.execute(tx, &rows, bind).await.map(drop)
 }
 
-/// A report.
+/// A report. A row whose columns can't be read is refused when it is loaded, so that the defaults of the functions that
+/// read them never count.
 #[derive(Clone, Debug, omnistack_core::db::FromRow)]
 pub(super) struct ReportRow {
     pub(super) id: MeterReportId,
     pub(super) tenant_id: TenantId,
-    pub(super) environment: String,
+    environment: String,
     pub(super) meter: String,
     pub(super) provider: String,
     pub(super) provider_meter: String,
@@ -202,7 +203,23 @@ pub(super) struct ReportRow {
 }
 
 impl ReportRow {
-    /// Returns the state. The column has one of the texts.
+    /// Returns the row that was loaded. Fails if one of its columns can't be read.
+    fn checked(self) -> Result<Self, Error> {
+        for (column, is_readable) in [
+            ("environment", self.environment.parse::<DataEnvironment>().is_ok()),
+            ("state", MeterReportState::from_text(&self.state).is_some()),
+        ] {
+            if !is_readable {
+                return Err(Error::unreadable("omni_meter_reports", self.id, column));
+            }
+        }
+        Ok(self)
+    }
+
+    pub(super) fn environment(&self) -> DataEnvironment {
+        self.environment.parse().unwrap_or_default()
+    }
+
     pub(super) fn state(&self) -> MeterReportState {
         MeterReportState::from_text(&self.state).unwrap_or(MeterReportState::Failed)
     }
@@ -224,7 +241,8 @@ pub(super) async fn due(
         and environment = $2 and next_attempt_at <= $3 order by next_attempt_at, id limit $4"
     );
     let select = tx.query(AssertSqlSafe(sql)).bind(provider).bind(environment.as_str());
-    select.bind(now).bind(limit).fetch_all().await
+    let rows: Vec<ReportRow> = select.bind(now).bind(limit).fetch_all().await?;
+    rows.into_iter().map(ReportRow::checked).collect()
 }
 
 /// The result of an attempt.
@@ -287,7 +305,8 @@ pub(super) async fn newest(
     let before = before.unwrap_or_else(|| MeterReportId::from_uuid(Uuid::max()));
     let condition = state.map(|state| format!("and state = '{}'", state.as_str())).unwrap_or_default();
     let sql = format!("select {COLUMNS} from omni_meter_reports where id < $1 {condition} order by id desc limit $2");
-    tx.query(AssertSqlSafe(sql)).bind(before).bind(limit).fetch_all().await
+    let rows: Vec<ReportRow> = tx.query(AssertSqlSafe(sql)).bind(before).bind(limit).fetch_all().await?;
+    rows.into_iter().map(ReportRow::checked).collect()
 }
 
 /// The number of reports in a state, and the time of the oldest.
@@ -308,7 +327,8 @@ pub(super) async fn open_counts(tx: &mut Tx) -> Result<Vec<StateCount>, Error> {
 /// Returns a report. The transaction must be one of all tenants.
 pub(super) async fn find(tx: &mut Tx, id: MeterReportId) -> Result<Option<ReportRow>, Error> {
     let sql = format!("select {COLUMNS} from omni_meter_reports where id = $1");
-    tx.query(AssertSqlSafe(sql)).bind(id).fetch_optional().await
+    let row: Option<ReportRow> = tx.query(AssertSqlSafe(sql)).bind(id).fetch_optional().await?;
+    row.map(ReportRow::checked).transpose()
 }
 
 /// Marks a report as counted, as an operator has found out. Returns `false` if it is neither failed nor unresolved.

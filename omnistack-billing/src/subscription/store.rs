@@ -109,10 +109,11 @@ struct SubscriptionRow {
 
 impl SubscriptionRow {
     fn read(self) -> Result<StoredSubscription, Error> {
-        let environment = self.environment.parse().map_err(|error| unreadable(Box::new(error)))?;
+        let unreadable = |column| Error::unreadable("omni_subscriptions", self.id, column);
+        let environment = self.environment.parse().map_err(|_| unreadable("environment"))?;
         let request = self.request.map(|text| serde_json::from_str(&text)).transpose();
         let state = self.cleanup.map(|text| serde_json::from_value(Value::String(text))).transpose();
-        let state: Option<CleanupState> = state.map_err(|error| unreadable(Box::new(error)))?;
+        let state: Option<CleanupState> = state.map_err(|_| unreadable("cleanup"))?;
         let (attempts, round, error) = (self.cleanup_attempts, self.cleanup_round, self.cleanup_error);
         Ok(StoredSubscription {
             id: self.id,
@@ -120,9 +121,9 @@ impl SubscriptionRow {
             external: ExternalKey { provider: self.provider, environment, id: self.external_id },
             reference: self.reference,
             customer: self.customer,
-            state: serde_json::from_str(&self.state).map_err(|error| unreadable(Box::new(error)))?,
+            state: serde_json::from_str(&self.state).map_err(|_| unreadable("state"))?,
             cleanup: state.map(|state| StoredCleanup { state, attempts, round, error }),
-            request: request.map_err(|error| unreadable(Box::new(error)))?,
+            request: request.map_err(|_| unreadable("request"))?,
             version: self.version,
             provider_created_at: self.provider_created_at,
             checked_at: self.checked_at,
@@ -131,12 +132,8 @@ impl SubscriptionRow {
     }
 }
 
-fn unreadable(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    Error::new(ErrorKind::InvalidValue, error)
-}
-
 fn to_json<T: Serialize>(value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| unreadable(Box::new(error)))
+    serde_json::to_string(value).map_err(|error| Error::new(ErrorKind::Other, Box::new(error)))
 }
 
 fn read_all(rows: Vec<SubscriptionRow>) -> Result<Vec<StoredSubscription>, Error> {

@@ -124,27 +124,32 @@ impl EntryRow {
         &self.description
     }
 
-    /// Returns the parts of a use or of a return.
-    pub(super) fn parts(&self) -> Vec<StoredPart> {
-        self.parts.as_deref().and_then(|parts| serde_json::from_str(parts).ok()).unwrap_or_default()
+    /// Returns the parts of a use or of a return. Fails if they can't be read.
+    pub(super) fn parts(&self) -> Result<Vec<StoredPart>, Error> {
+        let Some(parts) = self.parts.as_deref() else { return Ok(Vec::new()) };
+        serde_json::from_str(parts).map_err(|_| self.unreadable("parts"))
     }
-}
 
-impl From<EntryRow> for WalletEntry {
-    fn from(row: EntryRow) -> Self {
+    fn unreadable(&self, column: &str) -> Error {
+        Error::unreadable("omni_wallet_entries", self.id, column)
+    }
+
+    /// Returns the entry as the API shows it. Fails if a column can't be read.
+    pub(super) fn read(self) -> Result<WalletEntry, Error> {
+        let row = self;
         let (amount, balance) = (row.amount(), row.balance());
-        let kind = WalletEntryKind::from_stored(&row.kind);
+        let kind = WalletEntryKind::from_stored(&row.kind).ok_or_else(|| row.unreadable("kind"))?;
         let parts = match row.grant_id {
             Some(grant_id) => vec![CreditPart { grant_id, amount }],
             None => {
-                let kept = row.parts().into_iter().filter(|part| !part.is_lost()).map(StoredPart::part);
+                let kept = row.parts()?.into_iter().filter(|part| !part.is_lost()).map(StoredPart::part);
                 let is_use = kind == WalletEntryKind::Used;
                 kept.map(|part| if is_use { CreditPart { amount: -part.amount, ..part } } else { part }).collect()
             }
         };
         let key = row.key.strip_suffix(&key_suffix(row.id)).unwrap_or(&row.key).to_owned();
-        let EntryRow { id, description, created_at, .. } = row;
-        Self { id, kind, amount, balance, key, description, parts, created_at }
+        let Self { id, description, created_at, .. } = row;
+        Ok(WalletEntry { id, kind, amount, balance, key, description, parts, created_at })
     }
 }
 

@@ -16,7 +16,8 @@ use serde_json::json;
 
 use super::{
     credits::Credits,
-    entries, grants,
+    entries::{self, EntryRow},
+    grants,
     model::{self, WalletBalance, WalletEntry, WalletEntryId, amount_problem},
     rules,
     store::{self, WalletKey},
@@ -95,7 +96,8 @@ impl Wallets {
         let has_more = rows.len() > size;
         rows.truncate(size);
         let next_cursor = rows.last().filter(|_| has_more).map(|last| last.id.to_string());
-        Ok(CursorPage { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+        let items = rows.into_iter().map(EntryRow::read).collect::<Result<_, _>>()?;
+        Ok(CursorPage { items, next_cursor })
     }
 
     /// Sets the balance below which the caller's tenant is told, and the amount of an automatic top-up.

@@ -241,16 +241,9 @@ impl WalletEntryKind {
         }
     }
 
-    /// Reads the kind of a row.
-    pub(super) fn from_stored(text: &str) -> Self {
-        match text {
-            "used" => Self::Used,
-            "expired" => Self::Expired,
-            "adjusted" => Self::Adjusted,
-            "returned" => Self::Returned,
-            // The table allows no other kind.
-            _ => Self::Granted,
-        }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        let all = [Self::Granted, Self::Used, Self::Expired, Self::Adjusted, Self::Returned];
+        all.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

@@ -103,7 +103,7 @@ impl Wallets {
             return earlier_return(&entry, key, amount);
         }
         let used = entries::find(tx, wallet.key, WalletEntryKind::Used, key).await?.ok_or_else(no_use)?;
-        let used_parts: Vec<_> = used.parts().into_iter().map(StoredPart::part).collect();
+        let used_parts: Vec<_> = used.parts()?.into_iter().map(StoredPart::part).collect();
         let mut parts = rules::give_back(&used_parts, amount).ok_or_else(|| return_too_large(-used.amount()))?;
         expire_due(tx, &mut wallet, now).await?;
         parts.sort_by_key(|part| part.grant_id);
@@ -162,7 +162,7 @@ async fn take(tx: &mut Tx, wallet: &Wallet, amount: Credits, now: Timestamp) -> 
 
 /// Returns the result of a return that has happened before.
 fn earlier_return(entry: &EntryRow, key: &str, amount: Credits) -> Result<CreditReturn, Error> {
-    let lost: Credits = entry.parts().into_iter().filter(|part| part.is_lost()).map(StoredPart::amount).sum();
+    let lost: Credits = entry.parts()?.into_iter().filter(|part| part.is_lost()).map(StoredPart::amount).sum();
     let returned = entry.amount();
     if returned + lost != amount {
         return Err(conflict("CREDIT_RETURN_CONFLICT", "return", key, returned + lost));

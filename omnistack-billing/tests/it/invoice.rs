@@ -11,6 +11,7 @@ mod periods;
 mod readers;
 mod routes;
 mod taxes;
+mod unreadable;
 
 use omnistack_billing::{Billing, Invoice, InvoiceId, Invoices, Meter, NewInvoice, NewInvoiceLine, UsagePrice};
 use omnistack_core::{

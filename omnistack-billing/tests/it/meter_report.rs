@@ -2,11 +2,10 @@
 
 #![cfg(test)]
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod crash;
+mod provider;
+
+use std::time::Duration;
 
 use omnistack_billing::{Billing, Ledger, Meter};
 use omnistack_core::{
@@ -14,185 +13,17 @@ use omnistack_core::{
     clock::Timestamp,
     identity::TenantId,
     jobs::{Job, JobContext, JobError},
-    module::{Module, Registry},
-    money::Money,
-    payment::{
-        MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment, NewRefund, PaymentError,
-        PaymentProvider, PaymentProviders, ProviderCheckout, ProviderCustomer, ProviderEvent, ProviderFeature,
-        ProviderPayment, ProviderProfile, ProviderRefund, StoredPaymentMethod,
-    },
-    usage::{DataEnvironment, Decimal, UsageEvent},
-    webhook::InboundWebhook,
+    payment::MeterReport,
+    usage::{Decimal, UsageEvent},
 };
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestResponse, on_each_database};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use provider::{MeterAnswer, MeteredProvider, TestProvider};
+
 const REPORTS: &str = "/api/v1/admin/billing/meter-reports";
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// A provider that bills usage, and answers as it is told.
-#[derive(Clone, Debug, Default)]
-struct MeteredProvider(Arc<Mutex<MeteredState>>);
-
-#[derive(Debug, Default)]
-struct MeteredState {
-    /// The reports that count, by their identifiers.
-    counted: BTreeMap<String, MeterReport>,
-    /// The number of calls.
-    calls: usize,
-    answers: VecDeque<MeterAnswer>,
-}
-
-/// The answer to a report.
-#[derive(Clone, Copy, Debug)]
-enum MeterAnswer {
-    /// The report is counted, and the answer is lost.
-    Lost,
-    /// The report is counted, and the process ends.
-    Killed,
-    /// The report is not counted, and no answer arrives.
-    NoAnswer,
-    /// The provider can't be reached.
-    Unavailable,
-    /// The provider rejects the report.
-    Rejected,
-}
-
-impl MeteredProvider {
-    fn answer(&self, answers: impl IntoIterator<Item = MeterAnswer>) {
-        self.0.lock().unwrap().answers.extend(answers);
-    }
-
-    /// Returns the amounts that count, in the order of the reports.
-    fn counted(&self) -> Vec<String> {
-        self.0.lock().unwrap().counted.values().map(|report| report.value.clone()).collect()
-    }
-
-    fn calls(&self) -> usize {
-        self.0.lock().unwrap().calls
-    }
-}
-
-fn no_payments<T>() -> Result<T, PaymentError> {
-    Err(PaymentError::NotSupported { provider: "metered", operation: "payments" })
-}
-
-#[async_trait]
-impl PaymentProvider for MeteredProvider {
-    fn name(&self) -> &'static str {
-        "metered"
-    }
-
-    fn environment(&self) -> DataEnvironment {
-        DataEnvironment::Live
-    }
-
-    fn profile(&self) -> ProviderProfile {
-        ProviderProfile {
-            label: "Metered",
-            methods: Vec::new(),
-            currencies: Vec::new(),
-            countries: Vec::new(),
-            features: vec![ProviderFeature::MeterReports],
-        }
-    }
-
-    fn check_amount(&self, _: Money) -> Result<(), PaymentError> {
-        Ok(())
-    }
-
-    async fn check(&self) -> Result<(), PaymentError> {
-        Ok(())
-    }
-
-    fn event(&self, _: &InboundWebhook) -> Option<ProviderEvent> {
-        None
-    }
-
-    async fn create_customer(&self, _: &NewCustomer) -> Result<ProviderCustomer, PaymentError> {
-        no_payments()
-    }
-
-    async fn create_checkout(&self, _: &NewCheckout) -> Result<ProviderCheckout, PaymentError> {
-        no_payments()
-    }
-
-    async fn checkout(&self, _: &str) -> Result<ProviderCheckout, PaymentError> {
-        no_payments()
-    }
-
-    async fn expire_checkout(&self, _: &str) -> Result<(), PaymentError> {
-        no_payments()
-    }
-
-    async fn create_payment(&self, _: &NewPayment) -> Result<ProviderPayment, PaymentError> {
-        no_payments()
-    }
-
-    async fn payment(&self, _: &str) -> Result<ProviderPayment, PaymentError> {
-        no_payments()
-    }
-
-    async fn find_payment(&self, _: &str) -> Result<Option<ProviderPayment>, PaymentError> {
-        no_payments()
-    }
-
-    async fn capture_payment(&self, _: &str, _: Money, _: &str) -> Result<ProviderPayment, PaymentError> {
-        no_payments()
-    }
-
-    async fn cancel_payment(&self, _: &str, _: &str) -> Result<ProviderPayment, PaymentError> {
-        no_payments()
-    }
-
-    async fn refund_payment(&self, _: &str, _: &NewRefund) -> Result<ProviderRefund, PaymentError> {
-        no_payments()
-    }
-
-    async fn refunds(&self, _: &str) -> Result<Vec<ProviderRefund>, PaymentError> {
-        no_payments()
-    }
-
-    async fn payment_methods(&self, _: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {
-        no_payments()
-    }
-
-    async fn report_usage(&self, report: &MeterReport) -> Result<MeterReportOutcome, PaymentError> {
-        let mut state = self.0.lock().unwrap();
-        state.calls += 1;
-        let answer = state.answers.pop_front();
-        let message = String::from("scripted");
-        match answer {
-            Some(MeterAnswer::NoAnswer) => return Err(PaymentError::Unknown { message }),
-            Some(MeterAnswer::Unavailable) => return Err(PaymentError::Unavailable { message, retry_after: None }),
-            Some(MeterAnswer::Rejected) => return Err(PaymentError::Rejected { code: None, message }),
-            Some(MeterAnswer::Lost | MeterAnswer::Killed) | None => {}
-        }
-        let is_known = state.counted.insert(report.identifier.clone(), report.clone()).is_some();
-        drop(state);
-        match answer {
-            Some(MeterAnswer::Killed) => panic!("the process ends"),
-            Some(_) => Err(PaymentError::Unknown { message }),
-            None if is_known => Ok(MeterReportOutcome::AlreadyCounted),
-            None => Ok(MeterReportOutcome::Counted),
-        }
-    }
-}
-
-/// The module that has the provider.
-struct TestProvider(MeteredProvider);
-
-impl Module for TestProvider {
-    fn name(&self) -> &'static str {
-        "test-provider"
-    }
-
-    fn register(&self, registry: &mut Registry) {
-        let provider: Arc<dyn PaymentProvider> = Arc::new(self.0.clone());
-        registry.provide(PaymentProviders::new([provider]));
-    }
-}
 
 /// The module's own job, as its cron enqueues it.
 #[derive(Serialize, Deserialize)]
@@ -208,13 +39,15 @@ impl Job for SendMeterReports {
     }
 }
 
+fn billing() -> Billing {
+    Billing::from_env().meter(Meter::sum("pages", "pages")).meter(Meter::sum("hours", "hours").decimals(4))
+}
+
 async fn start(database: TestDatabase, reports: &str) -> (TestApp, MeteredProvider) {
     let provider = MeteredProvider::default();
-    let billing =
-        Billing::from_env().meter(Meter::sum("pages", "pages")).meter(Meter::sum("hours", "hours").decimals(4));
     let module = TestProvider(provider.clone());
     let app = TestApp::start(database, |app| {
-        app.with(billing).with(module).set("BILLING_METER_REPORTS", reports).set("USAGE_COUNT_REQUESTS", "false")
+        app.with(billing()).with(module).set("BILLING_METER_REPORTS", reports).set("USAGE_COUNT_REQUESTS", "false")
     });
     (app.await, provider)
 }
@@ -283,7 +116,7 @@ on_each_database! {
         send(&app).await;
         assert_eq!(provider.counted(), ["3", "2", "4"]);
         assert_eq!(states(&app).await, ["sent", "sent", "sent"]);
-        let state = provider.0.lock().unwrap();
+        let state = provider.state();
         let all: Vec<&MeterReport> = state.counted.values().collect();
         assert!(all.iter().all(|report| report.meter == "acme_pages" && report.customer.starts_with("cus_")));
         assert_eq!(all[1].at.to_string(), "2030-01-01T23:59:59Z", "the end of the day that is over");
@@ -402,6 +235,6 @@ on_each_database! {
         record(&app, &client, "pages", "7", now - HOUR * 24 * 20).await;
         send(&app).await;
         assert_eq!(provider.counted(), ["7"]);
-        assert!(now.duration_since(provider.0.lock().unwrap().counted.values().next().unwrap().at) > HOUR * 24 * 18);
+        assert!(now.duration_since(provider.state().counted.values().next().unwrap().at) > HOUR * 24 * 18);
     }
 }

@@ -78,6 +78,22 @@ impl Error {
         Self(Box::new(ErrorDetails { kind, constraint: None, source }))
     }
 
+    /// Creates the error of a stored value that can't be read, such as the code of a currency that does not exist. In a
+    /// response it is a 500, whose log line names the table, the row and the column. The value itself is left out: it can
+    /// be personal.
+    ///
+    /// ```
+    /// use omnistack_core::db::Error;
+    ///
+    /// let error = Error::unreadable("invoices", 7, "currency");
+    /// assert!(error.to_string().starts_with("`currency` of the row 7 of `invoices` can't be read"));
+    /// ```
+    pub fn unreadable(table: &str, id: impl fmt::Display, column: &str) -> Self {
+        let advice = "restore the value, or run the version of the app that has stored it";
+        let message = format!("`{column}` of the row {id} of `{table}` can't be read; {advice}");
+        Self::new(ErrorKind::Other, message.into())
+    }
+
     /// Returns the error with a text before it and advice after it, for work that does not depend on migrations that have
     /// run.
     pub(crate) fn in_context(self, context: &str, advice: &str) -> Self {

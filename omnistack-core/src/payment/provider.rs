@@ -9,6 +9,7 @@ use super::{
     StoredPaymentMethod, SubscriptionChange,
 };
 use crate::{
+    clock::Timestamp,
     data_environment::DataEnvironment,
     money::{Currency, Money},
     webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
@@ -171,6 +172,15 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
     async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
         let _ = id;
         Err(PaymentError::NotSupported { provider: self.name(), operation: "reading disputes" })
+    }
+
+    /// Returns the disputes that were opened since a time, in any order, for those whose webhook was lost.
+    ///
+    /// # Errors
+    /// [`PaymentError::NotSupported`] if the provider does not list disputes.
+    async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
+        let _ = since;
+        Err(PaymentError::NotSupported { provider: self.name(), operation: "listing disputes" })
     }
 
     /// Returns the stored payment methods of a customer.

@@ -154,6 +154,13 @@ pub trait WebhookSource: Send + Sync + 'static {
     /// Returns the reason why the request is rejected.
     async fn verify(&self, request: &WebhookRequest<'_>) -> Result<(), WebhookRejection>;
 
+    /// Returns whether [`verify`](Self::verify) makes a call with the credentials of an account, such as to a provider that
+    /// verifies its requests itself. The inbox then limits requests that are not verified before they are, by the
+    /// client and by the tenant.
+    fn calls_provider_to_verify(&self) -> bool {
+        false
+    }
+
     /// Describes the event in a verified request. Unknown types and fields are accepted. It is called once, when the
     /// request is received: the description is stored with it, and used again when the event is replayed.
     ///

@@ -119,6 +119,8 @@ create table omni_payment_disputes (
     state text not null check (state in ('open', 'lost', 'won')),
     amount bigint not null,
     currency text not null,
+    -- What was refunded of the attempt when the dispute was opened, without the refunds that the app has asked for.
+    refunded_before bigint not null,
     fee bigint,
     fee_currency text,
     created_at timestamptz not null,

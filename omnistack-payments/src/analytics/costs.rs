@@ -8,7 +8,6 @@ use omnistack_core::{
     payment::PaymentMethodKind,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
@@ -16,7 +15,10 @@ use super::{
     period::{DayRange, date},
     queries::{DayVolume, KeyVolumeRow, VolumeRow},
 };
-use crate::{payment::no_api_key, router::RouteQuestion};
+use crate::{
+    payment::{no_api_key, read_name},
+    router::RouteQuestion,
+};
 
 /// The volume of a service in a currency. Amounts are in minor units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -193,7 +195,7 @@ pub(super) fn elsewhere(
 /// Returns the question about a payment of the mean amount.
 fn mean_payment(row: &VolumeRow) -> Option<RouteQuestion> {
     let currency = Currency::from_code(&row.currency)?;
-    let method = serde_json::from_value(Value::String(row.method.clone())).unwrap_or(PaymentMethodKind::Other);
+    let method: PaymentMethodKind = read_name(&row.method)?;
     let country = Some(row.country.clone()).filter(|country| !country.is_empty());
     let amount = Money::new(row.captured / row.payments, currency);
     Some(RouteQuestion { amount, method, country, provider: None })

@@ -4,10 +4,13 @@ use omnistack_core::{
     data_environment::DataEnvironment,
     db::{Error, Tx},
     identity::{ApiKeyId, TenantId},
+    money::Currency,
+    payment::PaymentMethodKind,
 };
 use sqlx::AssertSqlSafe;
 
 use super::period::DayRange;
+use crate::payment::read_name;
 
 /// Largest number of errors in a report.
 const MAX_LISTED_ERRORS: i64 = 50;
@@ -103,7 +106,16 @@ pub(super) async fn volume(tx: &mut Tx, scope: ReportScope) -> Result<Vec<Volume
         where tenant_id = $1 and environment = $2 and day >= $3 and day <= $4
         group by service, currency, method, country order by service, currency, method, country";
     let select = tx.query(sql).bind(scope.tenant).bind(scope.environment.as_str());
-    select.bind(scope.days.first).bind(scope.days.last).fetch_all().await
+    let rows: Vec<VolumeRow> = select.bind(scope.days.first).bind(scope.days.last).fetch_all().await?;
+    for row in &rows {
+        let unreadable = |column| {
+            let id = format!("{} of the tenant {}", row.service, scope.tenant);
+            Error::unreadable("omni_payment_volumes", id, column)
+        };
+        Currency::from_code(&row.currency).ok_or_else(|| unreadable("currency"))?;
+        read_name::<PaymentMethodKind>(&row.method).ok_or_else(|| unreadable("method"))?;
+    }
+    Ok(rows)
 }
 
 /// Volume of a day: the day, the currency, the payments, what was captured, and the fees.

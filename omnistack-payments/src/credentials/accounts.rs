@@ -148,10 +148,7 @@ impl PaymentAccounts {
         let accounts = Arc::new(TenantAccounts {
             unchanged_since: rows.iter().map(unchanged_since).collect(),
             providers: rows.into_iter().filter_map(|row| self.connect(tenant, row)).collect(),
-            switches: switches
-                .into_iter()
-                .map(|(service, environment)| (service, store::stored_environment(&environment)))
-                .collect(),
+            switches: switches.into_iter().collect(),
             fake: self.connect_fake(tenant),
         });
         self.0.cache.insert(tenant, Arc::clone(&accounts), now, evictions);
@@ -174,7 +171,7 @@ impl PaymentAccounts {
     /// app no longer has the service.
     pub(super) fn connect(&self, tenant: TenantId, row: CredentialRow) -> Option<AccountEntry> {
         let service = self.service(&row.service)?;
-        let environment = store::stored_environment(&row.environment);
+        let environment = row.environment();
         let key = AccountKey { tenant, service: row.service, environment };
         let opened = sealed::open(&row.credentials, &self.0.keys, &key).map_err(|error| error.to_string());
         let provider = opened
@@ -198,7 +195,7 @@ impl PaymentAccounts {
 /// have replaced others, another replica may still have used those.
 fn unchanged_since(row: &CredentialRow) -> ((String, DataEnvironment), Timestamp) {
     let delay = if row.updated_at == row.created_at { Duration::ZERO } else { CACHE_TTL };
-    ((row.service.clone(), store::stored_environment(&row.environment)), row.updated_at + delay)
+    ((row.service.clone(), row.environment()), row.updated_at + delay)
 }
 
 impl fmt::Debug for PaymentAccounts {

@@ -243,7 +243,7 @@ impl PaymentAccounts {
 }
 
 fn find<'a>(rows: &'a [CredentialRow], service: &str, environment: DataEnvironment) -> Option<&'a CredentialRow> {
-    rows.iter().find(|row| row.service == service && row.environment == environment.as_str())
+    rows.iter().find(|row| row.service == service && row.environment() == environment)
 }
 
 /// Returns the error of a check as it is stored and shown.

@@ -9,11 +9,12 @@ use omnistack_core::{
 
 use super::model::AccountKey;
 
-/// The credentials of an account as they are stored.
+/// The credentials of an account as they are stored. A row whose environment can't be read is refused when it is loaded,
+/// so that the default of [`environment`](Self::environment) never counts.
 #[derive(Clone, Debug, FromRow)]
 pub(super) struct CredentialRow {
     pub(super) service: String,
-    pub(super) environment: String,
+    environment: String,
     /// Sealed.
     pub(super) credentials: String,
     pub(super) last_used_at: Option<Timestamp>,
@@ -23,17 +24,32 @@ pub(super) struct CredentialRow {
     pub(super) updated_at: Timestamp,
 }
 
+impl CredentialRow {
+    pub(super) fn environment(&self) -> DataEnvironment {
+        self.environment.parse().unwrap_or_default()
+    }
+}
+
 /// Returns the accounts of a tenant.
 pub(super) async fn list(tx: &mut Tx, tenant: TenantId) -> Result<Vec<CredentialRow>, Error> {
     let sql = "select service, environment, credentials, last_used_at, checked_at, check_error, created_at, updated_at \
                from omni_payment_credentials where tenant_id = $1 order by service, environment";
-    tx.query(sql).bind(tenant).fetch_all().await
+    let rows: Vec<CredentialRow> = tx.query(sql).bind(tenant).fetch_all().await?;
+    for row in &rows {
+        read_environment("omni_payment_credentials", tenant, &row.service, &row.environment)?;
+    }
+    Ok(rows)
 }
 
 /// Returns the environments to which a tenant has switched services, with their names.
-pub(super) async fn switches(tx: &mut Tx, tenant: TenantId) -> Result<Vec<(String, String)>, Error> {
+pub(super) async fn switches(tx: &mut Tx, tenant: TenantId) -> Result<Vec<(String, DataEnvironment)>, Error> {
     let sql = "select service, environment from omni_payment_services where tenant_id = $1";
-    tx.query(sql).bind(tenant).fetch_all().await
+    let rows: Vec<(String, String)> = tx.query(sql).bind(tenant).fetch_all().await?;
+    let read = |(service, environment): (String, String)| {
+        let environment = read_environment("omni_payment_services", tenant, &service, &environment)?;
+        Ok((service, environment))
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// Inserts or replaces the credentials of an account. What is known of the previous ones is removed.
@@ -113,9 +129,10 @@ pub(super) async fn sealed_after(
     let query = tx.query(sql).bind(after.tenant).bind(after.service.clone()).bind(after.environment.as_str());
     let rows: Vec<(TenantId, String, String, String)> = query.bind(limit).fetch_all().await?;
     let read = |(tenant, service, environment, sealed): (TenantId, String, String, String)| {
-        (AccountKey { tenant, service, environment: stored_environment(&environment) }, sealed)
+        let environment = read_environment("omni_payment_credentials", tenant, &service, &environment)?;
+        Ok((AccountKey { tenant, service, environment }, sealed))
     };
-    Ok(rows.into_iter().map(read).collect())
+    rows.into_iter().map(read).collect()
 }
 
 /// Replaces sealed credentials, unless they have changed.
@@ -127,7 +144,7 @@ pub(super) async fn replace_sealed(tx: &mut Tx, key: &AccountKey, from: String, 
     Ok(())
 }
 
-/// Reads an environment. The table has no others.
-pub(super) fn stored_environment(text: &str) -> DataEnvironment {
-    text.parse().unwrap_or_default()
+/// Reads the environment of a row: a payment in the wrong one would be about real money, or not.
+fn read_environment(table: &str, tenant: TenantId, service: &str, text: &str) -> Result<DataEnvironment, Error> {
+    text.parse().map_err(|_| Error::unreadable(table, format!("{service} of the tenant {tenant}"), "environment"))
 }

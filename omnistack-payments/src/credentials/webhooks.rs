@@ -52,6 +52,10 @@ impl WebhookSource for AccountWebhooks {
         account.verify_webhook(request).await
     }
 
+    fn calls_provider_to_verify(&self) -> bool {
+        self.service.calls_to_verify_webhooks()
+    }
+
     /// Describes the event. Its id and its object are those of the account: an event of a tenant is no repetition of that
     /// of another tenant, and does not wait for it.
     fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {

@@ -125,6 +125,16 @@ impl FakeTx {
         found.into_iter().rev().map(|(body,)| serde_json::from_str(&body).map_err(unavailable)).collect()
     }
 
+    /// Returns the newest objects of the account, the oldest of them first.
+    pub(super) async fn all<T: FakeObject>(&mut self) -> Result<Vec<T>, PaymentError> {
+        let sql = "select body from omni_fake_objects where service = $1 and environment = $2 and kind = $3
+            order by id desc limit $4";
+        let found = self.tx.query(sql).bind(self.account.service.as_str()).bind(self.account.environment.as_str());
+        let found: Vec<(String,)> =
+            found.bind(T::KIND).bind(MAX_LISTED_OBJECTS).fetch_all().await.map_err(unavailable)?;
+        found.into_iter().rev().map(|(body,)| serde_json::from_str(&body).map_err(unavailable)).collect()
+    }
+
     /// Stores an object, and enqueues a job for the time at which it changes by itself.
     pub(super) async fn put<T: FakeObject>(&mut self, object: &T) -> Result<(), PaymentError> {
         let sql = "insert into omni_fake_objects (kind, id, service, environment, reference, parent, due_at, body)

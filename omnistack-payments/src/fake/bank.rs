@@ -181,7 +181,18 @@ impl FakeBank {
     /// [`PaymentError::Rejected`] if no money was taken.
     pub async fn dispute_payment(&self, payment: &str) -> Result<String, PaymentError> {
         let mut tx = self.begin_of::<FakePayment>(payment).await?;
-        let id = tx.open_dispute(payment).await?;
+        let id = tx.open_dispute(payment, None).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Opens a dispute of a part of a payment, in minor units. Returns the id of the dispute.
+    ///
+    /// # Errors
+    /// [`PaymentError::Rejected`] if less money is left of the payment.
+    pub async fn dispute_part_of_payment(&self, payment: &str, amount: i64) -> Result<String, PaymentError> {
+        let mut tx = self.begin_of::<FakePayment>(payment).await?;
+        let id = tx.open_dispute(payment, Some(amount)).await?;
         tx.commit().await?;
         Ok(id)
     }

@@ -282,7 +282,7 @@ impl FakeTx {
                 if payment.disputed {
                     return Ok(());
                 }
-                self.open_dispute(&payment.id).await.map(drop)
+                self.open_dispute(&payment.id, None).await.map(drop)
             }
             PaymentStatus::Processing => {
                 let token = payment.token.as_deref().unwrap_or_default();
@@ -309,18 +309,22 @@ impl FakeTx {
         }
     }
 
-    /// Opens a dispute of a payment. Returns its id.
+    /// Opens a dispute of a payment, or of a part of it in minor units. Returns its id.
     ///
     /// # Errors
     /// [`PaymentError::Rejected`] if no money was taken, or the payment is disputed already.
-    pub(super) async fn open_dispute(&mut self, payment: &str) -> Result<String, PaymentError> {
+    pub(super) async fn open_dispute(&mut self, payment: &str, part: Option<i64>) -> Result<String, PaymentError> {
         let mut payment: FakePayment = self.get(payment).await?;
+        let left = payment.captured - payment.refunded;
+        if part.is_some_and(|part| !(1..=left).contains(&part)) {
+            return Err(rejected("amount_too_large", format!("at most {left} can be disputed")));
+        }
         if payment.captured == 0 || payment.disputed {
             return Err(rejected("payment_not_disputable", "the payment has taken no money, or is disputed already"));
         }
         payment.disputed = true;
         self.put(&payment).await?;
-        let amount = Money::new(payment.captured - payment.refunded, payment.amount.currency());
+        let amount = Money::new(part.unwrap_or(left), payment.amount.currency());
         let dispute = FakeDispute { id: self.new_id("dispute"), payment: payment.id.clone(), amount, won: None };
         self.put(&dispute).await?;
         self.announce_dispute("dispute.created", &dispute, payment.reference.as_deref()).await?;

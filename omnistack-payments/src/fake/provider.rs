@@ -19,7 +19,7 @@ use super::{
     FakeBank, FakeFault,
     account::{FakeAccount, FakeTx, rejected},
     delivery::provider_event,
-    objects::{FakeCustomer, FakeInvoice, FakeRefund, FakeSubscription},
+    objects::{FakeCustomer, FakeDispute, FakeInvoice, FakeRefund, FakeSubscription},
     payments::{lost_response, unreachable_provider},
 };
 use crate::wire::{WireForm, to_minor_units};
@@ -265,6 +265,14 @@ impl PaymentProvider for FakeProvider {
 
     async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
         let call = async { Ok(dispute_of(self.begin_read().await?.get(id).await?)) };
+        self.read(call).await
+    }
+
+    async fn disputes(&self, _: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
+        let call = async {
+            let found: Vec<FakeDispute> = self.begin_read().await?.all().await?;
+            Ok(found.into_iter().map(dispute_of).collect())
+        };
         self.read(call).await
     }
 

@@ -113,6 +113,12 @@ fn place_of(payment: &mut StoredPayment, number: i32, reported: &ProviderDispute
     if payment.row.captured == 0 || payment.disputes.len() >= MAX_DISPUTES || !is_storable {
         return None;
     }
-    payment.disputes.push(DisputeRow::new(payment.row.id, number, reported, now));
+    let mut dispute = DisputeRow::new(payment.row.id, number, reported, now);
+    // Of a dispute that is known only when it is lost, the refunds of the provider can be its money.
+    if reported.won != Some(false) {
+        let attempt = payment.attempts.iter().find(|attempt| attempt.number == number);
+        dispute.refunded_before = attempt.map_or(0, |attempt| payment.refunds_of_provider(attempt));
+    }
+    payment.disputes.push(dispute);
     Some(payment.disputes.len() - 1)
 }

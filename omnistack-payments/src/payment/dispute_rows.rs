@@ -15,8 +15,8 @@ use super::{
 };
 
 /// The columns of [`DisputeRow`].
-pub(super) const COLUMNS: &str = "id, payment_id, attempt, provider_dispute_id, state, amount, currency, fee,
-    fee_currency, created_at, updated_at";
+pub(super) const COLUMNS: &str = "id, payment_id, attempt, provider_dispute_id, state, amount, currency,
+    refunded_before, fee, fee_currency, created_at, updated_at";
 
 /// A dispute as its row has it.
 #[derive(Clone, Debug, omnistack_core::db::FromRow)]
@@ -28,6 +28,8 @@ pub(super) struct DisputeRow {
     pub(super) state: String,
     pub(super) amount: i64,
     pub(super) currency: String,
+    /// What was refunded of the attempt when the dispute was opened, without the refunds that the app has asked for.
+    pub(super) refunded_before: i64,
     pub(super) fee: Option<i64>,
     pub(super) fee_currency: Option<String>,
     pub(super) created_at: Timestamp,
@@ -45,6 +47,7 @@ impl DisputeRow {
             state: DisputeState::Open.as_str().to_owned(),
             amount: 0,
             currency: reported.amount.currency().code().to_owned(),
+            refunded_before: 0,
             fee: None,
             fee_currency: None,
             created_at: now,
@@ -53,16 +56,12 @@ impl DisputeRow {
     }
 
     pub(super) fn state(&self) -> DisputeState {
-        DisputeState::from_stored(&self.state)
+        DisputeState::from_stored(&self.state).unwrap_or(DisputeState::Open)
     }
 
     /// Takes what the provider reports.
     pub(super) fn take(&mut self, reported: &ProviderDispute, now: Timestamp) {
-        let state = match reported.won {
-            None => DisputeState::Open,
-            Some(false) => DisputeState::Lost,
-            Some(true) => DisputeState::Won,
-        };
+        let state = DisputeState::of(reported.won);
         let after = self.state().after(state);
         // A late report that the dispute is open says nothing of what was decided.
         if after == state {
@@ -104,11 +103,26 @@ pub(super) async fn all(tx: &mut Tx, tenant: TenantId, payment: PaymentId) -> Re
     tx.query(AssertSqlSafe(sql)).bind(tenant).bind(payment).fetch_all().await
 }
 
+/// Returns the state of a tenant's dispute with an id of the provider, or `None` if it is not stored.
+pub(super) async fn state_of(
+    tx: &mut Tx,
+    tenant: TenantId,
+    provider_dispute_id: &str,
+) -> Result<Option<DisputeState>, db::Error> {
+    let sql = "select id, state from omni_payment_disputes where tenant_id = $1 and provider_dispute_id = $2 limit 1";
+    let select = tx.query(sql).bind(tenant).bind(provider_dispute_id);
+    let Some((id, state)): Option<(PaymentDisputeId, String)> = select.fetch_optional().await? else {
+        return Ok(None);
+    };
+    let unreadable = || db::Error::unreadable("omni_payment_disputes", id, "state");
+    DisputeState::from_stored(&state).map(Some).ok_or_else(unreadable)
+}
+
 /// Inserts or updates a dispute of a payment that the transaction has locked.
 pub(super) async fn save(tx: &mut Tx, payment: PostingScope, row: &DisputeRow) -> Result<(), db::Error> {
     let sql = "insert into omni_payment_disputes (id, payment_id, attempt, tenant_id, environment, provider_dispute_id,
-        state, amount, currency, fee, fee_currency, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        state, amount, currency, fee, fee_currency, created_at, updated_at, refunded_before)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         on conflict (payment_id, provider_dispute_id) do update set state = excluded.state, amount = excluded.amount,
             currency = excluded.currency, fee = excluded.fee, fee_currency = excluded.fee_currency,
             updated_at = excluded.updated_at";
@@ -116,5 +130,5 @@ pub(super) async fn save(tx: &mut Tx, payment: PostingScope, row: &DisputeRow) -
     let insert = insert.bind(payment.environment.as_str()).bind(row.provider_dispute_id.as_str());
     let insert = insert.bind(row.state.as_str()).bind(row.amount).bind(row.currency.as_str()).bind(row.fee);
     let insert = insert.bind(row.fee_currency.clone()).bind(row.created_at).bind(row.updated_at);
-    insert.execute().await.map(drop)
+    insert.bind(row.refunded_before).execute().await.map(drop)
 }

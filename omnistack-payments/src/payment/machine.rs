@@ -58,19 +58,18 @@ impl AttemptState {
         }
     }
 
-    /// Reads the state of a row.
-    pub(super) fn from_stored(text: &str) -> Self {
-        match text {
-            "sent" => Self::Sent,
-            "processing" => Self::Processing,
-            "requires_action" => Self::RequiresAction,
-            "authorized" => Self::Authorized,
-            "succeeded" => Self::Succeeded,
-            "failed" => Self::Failed,
-            "canceled" => Self::Canceled,
-            // The table allows no other state.
-            _ => Self::Unknown,
-        }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        let all = [
+            Self::Sent,
+            Self::Unknown,
+            Self::Processing,
+            Self::RequiresAction,
+            Self::Authorized,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Canceled,
+        ];
+        all.into_iter().find(|state| state.as_str() == text)
     }
 
     /// Returns the state after a fact. Facts can come late, twice and out of order: what a provider has reported of
@@ -194,20 +193,19 @@ impl PaymentState {
         }
     }
 
-    /// Reads the state of a row.
-    pub(super) fn from_stored(text: &str) -> Self {
-        match text {
-            "created" => Self::Created,
-            "processing" => Self::Processing,
-            "requires_action" => Self::RequiresAction,
-            "authorized" => Self::Authorized,
-            "succeeded" => Self::Succeeded,
-            "failed" => Self::Failed,
-            "canceled" => Self::Canceled,
-            "overpaid" => Self::Overpaid,
-            // The table allows no other state.
-            _ => Self::Unknown,
-        }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        let all = [
+            Self::Created,
+            Self::Processing,
+            Self::RequiresAction,
+            Self::Authorized,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Canceled,
+            Self::Unknown,
+            Self::Overpaid,
+        ];
+        all.into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -293,16 +291,9 @@ impl RefundState {
         }
     }
 
-    /// Reads the state of a row.
-    pub(super) fn from_stored(text: &str) -> Self {
-        match text {
-            "sent" => Self::Sent,
-            "pending" => Self::Pending,
-            "succeeded" => Self::Succeeded,
-            "failed" => Self::Failed,
-            // The table allows no other state.
-            _ => Self::Unknown,
-        }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        let all = [Self::Sent, Self::Unknown, Self::Pending, Self::Succeeded, Self::Failed];
+        all.into_iter().find(|state| state.as_str() == text)
     }
 
     /// Returns whether the money may still be sent back, so that it can't be refunded again.
@@ -345,13 +336,16 @@ impl DisputeState {
         }
     }
 
-    /// Reads the state of a row.
-    pub(super) fn from_stored(text: &str) -> Self {
-        match text {
-            "lost" => Self::Lost,
-            "won" => Self::Won,
-            // The table allows no other state.
-            _ => Self::Open,
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        [Self::Open, Self::Lost, Self::Won].into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// Returns the state that a provider reports.
+    pub(super) const fn of(won: Option<bool>) -> Self {
+        match won {
+            None => Self::Open,
+            Some(false) => Self::Lost,
+            Some(true) => Self::Won,
         }
     }
 

@@ -316,6 +316,10 @@ impl ProviderChange {
             Self::Cancel => "cancel",
         }
     }
+
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        [Self::Capture, Self::Cancel].into_iter().find(|change| change.as_str() == text)
+    }
 }
 
 /// A refund that makes up for what was paid too much.

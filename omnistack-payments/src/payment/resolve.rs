@@ -202,7 +202,7 @@ impl PaymentLedger {
     }
 
     /// Asks the provider about an attempt after an event. Returns whether the provider has answered.
-    async fn update_after_event(
+    pub(super) async fn update_after_event(
         &self,
         tenant: TenantId,
         id: PaymentId,

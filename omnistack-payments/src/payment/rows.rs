@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use omnistack_core::{
     clock::Timestamp,
     data_environment::DataEnvironment,
-    db::{self, ErrorKind},
+    db,
     identity::{ApiKeyId, TenantId},
     money::{Currency, Money},
     payment::{CaptureMode, PaymentMethodKind},
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     dispute_rows::DisputeRow,
-    machine::{AttemptState, DisputeState, PaymentState, RefundState, main_attempt},
+    machine::{AttemptState, PaymentState, RefundState, main_attempt},
     model::{
         MinorAmount, Payment, PaymentAttempt, PaymentFailure, PaymentId, PaymentRefund, PaymentRefundId,
         ProviderChange, RefundProposal,
@@ -95,7 +95,7 @@ impl PaymentRow {
     }
 
     pub(super) fn status(&self) -> PaymentState {
-        PaymentState::from_stored(&self.status)
+        PaymentState::from_stored(&self.status).unwrap_or(PaymentState::Unknown)
     }
 
     pub(super) fn set_status(&mut self, status: PaymentState) {
@@ -111,13 +111,13 @@ impl PaymentRow {
     }
 
     pub(super) fn metadata(&self) -> BTreeMap<String, String> {
-        serde_json::from_str(&self.metadata).unwrap_or_default()
+        read_metadata(&self.metadata).unwrap_or_default()
     }
 
     /// Returns an amount in the payment's currency.
     pub(super) fn money(&self, minor: i64) -> Result<Money, db::Error> {
         let currency = Currency::from_code(&self.currency);
-        let unknown = || db::Error::new(ErrorKind::InvalidValue, format!("currency {}", self.currency).into());
+        let unknown = || db::Error::unreadable("omni_payments", self.id, "currency");
         currency.map(|currency| Money::new(minor, currency)).ok_or_else(unknown)
     }
 
@@ -143,8 +143,18 @@ pub(super) fn name_of(value: impl serde::Serialize) -> String {
     }
 }
 
-fn read_name<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
+/// Returns the value of an enum with a name in JSON.
+pub(crate) fn read_name<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
     serde_json::from_value(Value::String(name.to_owned())).ok()
+}
+
+/// Returns whether a stored method is one that this version knows.
+pub(super) fn is_method(name: &str) -> bool {
+    read_name::<PaymentMethodKind>(name).is_some()
+}
+
+pub(super) fn read_metadata(text: &str) -> Option<BTreeMap<String, String>> {
+    serde_json::from_str(text).ok()
 }
 
 /// An attempt as its row has it.
@@ -206,7 +216,7 @@ impl AttemptRow {
     }
 
     pub(super) fn state(&self) -> AttemptState {
-        AttemptState::from_stored(&self.state)
+        AttemptState::from_stored(&self.state).unwrap_or(AttemptState::Unknown)
     }
 
     pub(super) fn set_state(&mut self, state: AttemptState) {
@@ -214,10 +224,7 @@ impl AttemptRow {
     }
 
     pub(super) fn pending_change(&self) -> Option<ProviderChange> {
-        match self.pending_change.as_deref()? {
-            "capture" => Some(ProviderChange::Capture),
-            _ => Some(ProviderChange::Cancel),
-        }
+        self.pending_change.as_deref().and_then(ProviderChange::from_stored)
     }
 
     pub(super) fn set_pending_change(&mut self, change: Option<(ProviderChange, i64)>) {
@@ -327,7 +334,7 @@ impl RefundRow {
     }
 
     pub(super) fn state(&self) -> RefundState {
-        RefundState::from_stored(&self.state)
+        RefundState::from_stored(&self.state).unwrap_or(RefundState::Unknown)
     }
 
     pub(super) fn set_state(&mut self, state: RefundState) {
@@ -354,7 +361,8 @@ impl RefundRow {
     }
 }
 
-/// A payment with its attempts, refunds and disputes.
+/// A payment with its attempts, refunds and disputes. One whose columns can't be read is refused when it is loaded, so
+/// that the defaults of the functions that read the columns never count.
 #[derive(Clone, Debug)]
 pub(super) struct StoredPayment {
     pub(super) row: PaymentRow,
@@ -371,18 +379,6 @@ impl StoredPayment {
     /// Returns the index of the attempt with this number.
     pub(super) fn index_of(&self, number: i32) -> Option<usize> {
         self.attempts.iter().position(|attempt| attempt.number == number)
-    }
-
-    /// Returns the amount that the payer of an attempt has got back by lost disputes.
-    pub(super) fn charged_back(&self, attempt: &AttemptRow) -> i64 {
-        let lost = self.disputes.iter().filter(|dispute| {
-            dispute.attempt == attempt.number
-                && dispute.state() == DisputeState::Lost
-                && dispute.currency == self.row.currency
-        });
-        let sum = lost.fold(0_i64, |sum, dispute| sum.saturating_add(dispute.amount));
-        // A provider that reports a lost dispute as a refund too has moved the money once.
-        sum.clamp(0, (attempt.captured - attempt.refunded).max(0))
     }
 
     /// Returns the amount that an attempt has taken and that is not sent back, nor about to be.

@@ -165,7 +165,7 @@ async fn complete(tx: &mut Tx, row: Option<PaymentRow>) -> Result<Option<StoredP
         0 => (Vec::new(), Vec::new()),
         _ => (refunds(tx, &row).await?, dispute_rows::all(tx, row.tenant_id, row.id).await?),
     };
-    Ok(Some(StoredPayment { row, attempts, refunds, disputes }))
+    StoredPayment { row, attempts, refunds, disputes }.checked().map(Some)
 }
 
 async fn refunds(tx: &mut Tx, payment: &PaymentRow) -> Result<Vec<RefundRow>, db::Error> {
@@ -234,7 +234,7 @@ pub(super) async fn newest(
         payment.refunds.sort_by_key(|refund| refund.id);
         payment.disputes.sort_by_key(|dispute| dispute.id);
     }
-    Ok(payments)
+    payments.into_iter().map(StoredPayment::checked).collect()
 }
 
 /// Returns the rows of a table that belong to these payments.
@@ -292,4 +292,19 @@ pub(super) async fn attempts_at(
         where reference = $1 and service = $2 and environment = $3";
     let select = tx.query(sql).bind(reference.to_owned()).bind(service.to_owned()).bind(environment.as_str());
     select.fetch_all().await
+}
+
+/// Returns the accounts that have taken money since a time. The transaction must be one of all tenants.
+pub(super) async fn accounts_with_money(
+    tx: &mut Tx,
+    since: Timestamp,
+) -> Result<Vec<(TenantId, String, DataEnvironment)>, db::Error> {
+    let sql = "select distinct tenant_id, service, environment from omni_payment_attempts
+        where captured > 0 and started_at >= $1 order by tenant_id, service, environment";
+    let rows: Vec<(TenantId, String, String)> = tx.query(sql).bind(since).fetch_all().await?;
+    let read = |(tenant, service, environment): (TenantId, String, String)| {
+        let unreadable = |_| db::Error::unreadable("omni_payment_attempts", format!("of {tenant}"), "environment");
+        Ok((tenant, service, environment.parse::<DataEnvironment>().map_err(unreadable)?))
+    };
+    rows.into_iter().map(read).collect()
 }

@@ -1,12 +1,23 @@
 //! Disputes.
 
-use omnistack_core::payment::{PaymentError, ProviderDispute};
+use omnistack_core::{
+    clock::Timestamp,
+    payment::{PaymentError, ProviderDispute},
+};
 
-use super::{api::PayPalApi, orders::amount_at, sales::CAPTURE};
+use super::{
+    api::PayPalApi,
+    orders::{amount_at, time_text},
+    sales::CAPTURE,
+};
 use crate::provider_api::{ApiObject, CallEffect, lost_response, path_id};
 
 /// The type of object in errors.
 const DISPUTE: &str = "dispute";
+/// Number of disputes that are listed at once, the most at PayPal.
+const PAGE_SIZE: u32 = 50;
+/// Largest number of lists that are read.
+const MAX_PAGES: u32 = 20;
 
 impl PayPalApi {
     /// Returns a dispute. PayPal states no fee of it.
@@ -25,6 +36,35 @@ impl PayPalApi {
             won,
         })
     }
+
+    /// Returns the disputes that were opened since a time, at most 1,000. The list does not state all of a dispute, so
+    /// each is read.
+    pub(super) async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
+        let (start, size) = (time_text(since), PAGE_SIZE.to_string());
+        let (mut disputes, mut token) = (Vec::new(), None::<String>);
+        for _ in 0..MAX_PAGES {
+            let mut query = vec![("start_time", start.as_str()), ("page_size", size.as_str())];
+            query.extend(token.as_deref().map(|token| ("next_page_token", token)));
+            let page = self.get("/v1/customer/disputes", &query, DISPUTE).await?;
+            for id in page.list("/items").iter().filter_map(|item| item.text("/dispute_id")) {
+                disputes.push(self.dispute(&id).await?);
+            }
+            token = next_page_token(&page);
+            if token.is_none() {
+                break;
+            }
+        }
+        Ok(disputes)
+    }
+}
+
+/// Returns the token of the next page, which is in the query of a link.
+fn next_page_token(page: &ApiObject) -> Option<String> {
+    let next = page.list("/links").into_iter().find(|link| link.text("/rel").as_deref() == Some("next"))?;
+    let link = next.text("/href")?;
+    let (_, query) = link.split_once('?')?;
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "next_page_token").map(|(_, token)| token.into_owned())
 }
 
 /// Returns whether a dispute is decided, and then whether the app has won.

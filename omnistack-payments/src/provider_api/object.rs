@@ -35,16 +35,19 @@ impl ApiObject {
     }
 
     /// Returns a truth value.
+    #[cfg(any(test, feature = "razorpay"))]
     pub(crate) fn flag(&self, pointer: &str) -> Option<bool> {
         self.0.pointer(pointer)?.as_bool()
     }
 
     /// Returns a time in RFC 3339.
+    #[cfg(any(test, feature = "paypal"))]
     pub(crate) fn time(&self, pointer: &str) -> Option<Timestamp> {
         self.0.pointer(pointer)?.as_str()?.parse().ok()
     }
 
     /// Returns a time in seconds since 1970. Zero counts as none.
+    #[cfg(any(test, feature = "razorpay"))]
     pub(crate) fn seconds(&self, pointer: &str) -> Option<Timestamp> {
         let seconds = self.integer(pointer).filter(|seconds| *seconds > 0)?;
         Some(Timestamp::from_micros(seconds.saturating_mul(1_000_000)))

@@ -39,13 +39,8 @@ impl RouteStrategy {
         }
     }
 
-    /// Reads a stored strategy. The table has no others.
-    pub(super) fn from_stored(text: &str) -> Self {
-        match text {
-            "ordered" => Self::Ordered,
-            "weighted" => Self::Weighted,
-            _ => Self::Cheapest,
-        }
+    pub(super) fn from_stored(text: &str) -> Option<Self> {
+        [Self::Ordered, Self::Cheapest, Self::Weighted].into_iter().find(|strategy| strategy.as_str() == text)
     }
 }
 

@@ -13,6 +13,7 @@ use super::rules::{RouteRule, RouteStrategy};
 
 #[derive(FromRow)]
 struct RuleRow {
+    position: i32,
     currency: Option<String>,
     country: Option<String>,
     method: Option<String>,
@@ -25,25 +26,30 @@ struct RuleRow {
 
 /// Returns the rules of a tenant, in order.
 pub(super) async fn list(tx: &mut Tx, tenant: TenantId, environment: DataEnvironment) -> Result<Vec<RouteRule>, Error> {
-    let sql = "select currency, country, method, min_minor, max_minor, strategy, services from omni_payment_routes \
+    let sql = "select position, currency, country, method, min_minor, max_minor, strategy, services from omni_payment_routes \
                where tenant_id = $1 and environment = $2 order by position";
     let rows: Vec<RuleRow> = tx.query(sql).bind(tenant).bind(environment.as_str()).fetch_all().await?;
-    Ok(rows.into_iter().map(read).collect())
+    rows.into_iter().map(|row| read(tenant, row)).collect()
 }
 
-fn read(row: RuleRow) -> RouteRule {
-    RouteRule {
+fn read(tenant: TenantId, row: RuleRow) -> Result<RouteRule, Error> {
+    let unreadable = |column| {
+        let id = format!("{} of the tenant {tenant}", row.position);
+        Error::unreadable("omni_payment_routes", id, column)
+    };
+    let method = row.method.map(|method| serde_json::from_value(Value::String(method))).transpose();
+    let method: Option<PaymentMethodKind> = method.map_err(|_| unreadable("method"))?;
+    let strategy = RouteStrategy::from_stored(&row.strategy).ok_or_else(|| unreadable("strategy"))?;
+    let services = serde_json::from_str(&row.services).map_err(|_| unreadable("services"))?;
+    Ok(RouteRule {
         currency: row.currency,
         country: row.country,
-        // A kind that this version does not know matches no payment method that it offers.
-        method: row
-            .method
-            .map(|method| serde_json::from_value(Value::String(method)).unwrap_or(PaymentMethodKind::Other)),
+        method,
         min_amount: row.min_minor,
         max_amount: row.max_minor,
-        strategy: RouteStrategy::from_stored(&row.strategy),
-        services: serde_json::from_str(&row.services).unwrap_or_default(),
-    }
+        strategy,
+        services,
+    })
 }
 
 /// Replaces the rules of a tenant.

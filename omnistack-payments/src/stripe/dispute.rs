@@ -1,6 +1,7 @@
 //! Disputes.
 
 use omnistack_core::{
+    clock::Timestamp,
     money::Money,
     payment::{PaymentError, ProviderDispute},
 };
@@ -9,6 +10,7 @@ use serde_json::json;
 use super::{
     api::{StripeApi, id_segment},
     object::StripeObject,
+    payment::{MAX_PAGES, PAGE_SIZE},
 };
 
 /// The type of object in errors.
@@ -19,6 +21,22 @@ impl StripeApi {
     pub(super) async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
         let path = format!("/disputes/{}", id_segment(DISPUTE, id)?);
         self.get(DISPUTE, &path, json!({})).await?.read(dispute_of)
+    }
+
+    /// Returns the disputes that were opened since a time, the newest 2,000 of them.
+    pub(super) async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
+        let mut query = json!({ "limit": PAGE_SIZE, "created": { "gte": since.as_seconds() } });
+        let mut disputes = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let page = self.get(DISPUTE, "/disputes", query.clone()).await?;
+            disputes.extend(page.object().items("/data").filter_map(dispute_of));
+            let last = page.object().items("/data").last().and_then(|dispute| dispute.owned("/id"));
+            match last.filter(|_| page.object().flag("/has_more")) {
+                Some(last) => query["starting_after"] = json!(last),
+                None => break,
+            }
+        }
+        Ok(disputes)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use omnistack_core::{
+    clock::Timestamp,
     data_environment::DataEnvironment,
     money::Money,
     payment::{
@@ -120,6 +121,10 @@ impl PaymentProvider for StripeProvider {
 
     async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
         self.api.dispute(id).await
+    }
+
+    async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
+        self.api.disputes(since).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {

@@ -11,6 +11,7 @@ mod exports;
 mod properties;
 mod refunds;
 mod routes;
+mod unreadable;
 
 use std::time::Duration;
 

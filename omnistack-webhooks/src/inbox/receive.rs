@@ -1,18 +1,14 @@
 //! The inbox that stores webhooks before it answers.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use omnistack_core::{
     clock::Clock,
     config::PublicUrl,
-    http::{Error, SharedRateLimiter},
+    http::Error,
     identity::TenantId,
-    metrics::{RATE_LIMIT_HITS, WEBHOOK_EVENTS},
+    metrics::WEBHOOK_EVENTS,
     webhook::{
         InboundWebhook, IncomingWebhook, ReceiveWebhook, WebhookId, WebhookReceipt, WebhookRejection, WebhookRequest,
         WebhookSource, WebhookSources, WebhookStatus,
@@ -20,12 +16,10 @@ use omnistack_core::{
 };
 use tokio::time::timeout;
 
-use super::{headers, intake::Intake, store::InboxStore};
+use super::{failures::FailureLimits, headers, intake::Intake, store::InboxStore};
 
 /// Longest time that the verification of a request may take. A source may have to load a key.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Name of the rate limit of failed verifications.
-const LIMIT_NAME: &str = "webhooks";
 /// Status in metrics of a request that is rejected.
 const REJECTED: &str = "rejected";
 
@@ -35,8 +29,7 @@ pub(super) struct DurableInboxParts {
     pub(super) store: InboxStore,
     pub(super) intake: Intake,
     pub(super) public_url: PublicUrl,
-    /// Limit of failed verifications, by source and network of the client.
-    pub(super) failures: Option<SharedRateLimiter<String>>,
+    pub(super) failures: FailureLimits,
 }
 
 /// The inbox that verifies a request, stores it and answers. The stored webhook is processed afterwards. Cheap to
@@ -77,10 +70,24 @@ impl DurableInbox {
         let url = format!("{}{}", self.0.public_url, incoming.uri);
         let IncomingWebhook { headers, body, .. } = &incoming;
         let request = WebhookRequest { url: &url, headers, body, now: self.clock().now() };
+        // A call with the credentials of an account costs its owner, so it is limited before it is made.
+        let is_limited_before = source.calls_provider_to_verify();
+        let reserved = if is_limited_before {
+            let reserved = self.0.failures.reserve(name, client, tenant).await;
+            Some(reserved.inspect_err(|_| count_rejected(name))?)
+        } else {
+            None
+        };
         let verified = self.verify(name, source.as_ref(), &request).await;
+        if let Some(reserved) = reserved.filter(|_| verified.is_ok()) {
+            reserved.give_back();
+        }
         let webhook = match verified.and_then(|()| describe(name, source.as_ref(), tenant, &request)) {
             Ok(webhook) => webhook,
-            Err(rejection) => return Err(self.reject(name, client, rejection).await),
+            Err(rejection) => {
+                let client = (!is_limited_before).then_some(client);
+                return Err(self.reject(name, client, rejection).await);
+            }
         };
         let (event, received_at) = (webhook.event.clone(), webhook.received_at);
         let receipt = match self.0.intake.insert(webhook).await? {
@@ -125,15 +132,18 @@ impl DurableInbox {
     }
 
     /// Counts a request that is rejected, and returns its response: 429 for the unverified requests of a client that
-    /// has sent too many of them.
-    async fn reject(&self, source: &'static str, client: Option<IpAddr>, rejection: WebhookRejection) -> Error {
-        WEBHOOK_EVENTS.counter([source, REJECTED]).increment(1);
-        if let (WebhookRejection::Unverified(_), Some(limit)) = (&rejection, &self.0.failures) {
-            let verdict = limit.check(&format!("{source}:{}", network(client)), 1).await;
-            if !verdict.allowed {
-                RATE_LIMIT_HITS.counter([LIMIT_NAME]).increment(1);
-                return limit.too_many_requests(LIMIT_NAME, "requests that are not verified", verdict);
-            }
+    /// has sent too many of them. Without `client`, the request was counted before it was verified.
+    async fn reject(
+        &self,
+        source: &'static str,
+        client: Option<Option<IpAddr>>,
+        rejection: WebhookRejection,
+    ) -> Error {
+        count_rejected(source);
+        if let (WebhookRejection::Unverified(_), Some(client)) = (&rejection, client)
+            && let Err(error) = self.0.failures.count(source, client).await
+        {
+            return error;
         }
         tracing::warn!(target: "omnistack::webhooks", source, error = %rejection, "a webhook was rejected");
         rejection.into()
@@ -167,11 +177,6 @@ fn describe(
     Ok(InboundWebhook::new(name, event, tenant, &request))
 }
 
-/// Returns the network whose failed verifications share one limit: the IPv4 address, or the /64 network of an IPv6
-/// address, which belongs to one customer.
-fn network(client: Option<IpAddr>) -> IpAddr {
-    match client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-        address @ IpAddr::V4(_) => address,
-    }
+fn count_rejected(source: &'static str) {
+    WEBHOOK_EVENTS.counter([source, REJECTED]).increment(1);
 }

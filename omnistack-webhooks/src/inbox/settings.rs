@@ -13,6 +13,9 @@ omnistack_core::settings! {
         /// The number of requests to a source whose verification fails that an IP address, or an IPv6 /64 network, may
         /// send. Further ones get 429 in place of 400. Requests that are verified are not limited.
         pub(crate) failure_limit: RateSetting = "WEBHOOKS_FAILURE_LIMIT", default "60/minute";
+        /// The number of requests for a tenant's account that may fail to verify, where each costs a call to the provider
+        /// with the tenant's credentials, as at PayPal. Further ones get 429 without a call.
+        pub(crate) account_failure_limit: RateSetting = "WEBHOOKS_ACCOUNT_FAILURE_LIMIT", default "120/minute";
         /// The time for which webhooks are kept after they were received. Those with the status `received` are kept
         /// until they are processed.
         pub(crate) retention: Duration = "WEBHOOKS_RETENTION", default "30d", range "1d"..="3650d";

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod account_limits;
 mod operators;
 mod processing;
 mod receiving;

@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    db::FromRow,
+    db::{self, FromRow},
     http,
     identity::TenantId,
     money::{Currency, Money},
@@ -23,7 +23,8 @@ use crate::{
 /// Digits of the number of an invoice.
 const NUMBER_DIGITS: usize = 6;
 
-/// An invoice as its row has it.
+/// An invoice as its row has it. A row whose columns can't be read is refused when it is loaded, so that the defaults of
+/// the functions that read them never count.
 #[derive(Clone, Debug, FromRow)]
 pub(in crate::invoice) struct InvoiceRow {
     pub(in crate::invoice) id: InvoiceId,
@@ -96,6 +97,21 @@ impl InvoiceRow {
         }
     }
 
+    /// Returns the row that was loaded. Fails if one of its columns can't be read.
+    pub(super) fn checked(self) -> Result<Self, db::Error> {
+        for (column, is_readable) in [
+            ("environment", self.environment.parse::<DataEnvironment>().is_ok()),
+            ("kind", InvoiceKind::from_stored(&self.kind).is_some()),
+            ("status", InvoiceStatus::from_stored(&self.status).is_some()),
+            ("currency", Currency::from_code(&self.currency).is_some()),
+        ] {
+            if !is_readable {
+                return Err(db::Error::unreadable("omni_invoices", self.id, column));
+            }
+        }
+        Ok(self)
+    }
+
     pub(in crate::invoice) fn set_currency(&mut self, currency: Currency) {
         currency.code().clone_into(&mut self.currency);
     }
@@ -123,14 +139,13 @@ impl InvoiceRow {
     }
 
     pub(in crate::invoice) fn kind(&self) -> InvoiceKind {
-        InvoiceKind::from_stored(&self.kind)
+        InvoiceKind::from_stored(&self.kind).unwrap_or(InvoiceKind::Invoice)
     }
 
     pub(in crate::invoice) fn status(&self) -> InvoiceStatus {
-        InvoiceStatus::from_stored(&self.status)
+        InvoiceStatus::from_stored(&self.status).unwrap_or(InvoiceStatus::Draft)
     }
 
-    /// Returns the currency. It was one when it was stored.
     pub(in crate::invoice) fn currency(&self) -> Currency {
         Currency::from_code(&self.currency).unwrap_or(Currency::XXX)
     }
@@ -243,6 +258,26 @@ impl LineRow {
         }
     }
 
+    /// Returns the line that was loaded. Fails if one of its columns can't be read.
+    pub(super) fn checked(self) -> Result<Self, db::Error> {
+        let is_number = |number: i32| u32::try_from(number).is_ok();
+        for (column, is_readable) in [
+            ("position", is_number(self.position)),
+            ("kind", InvoiceLineKind::from_stored(&self.kind).is_some()),
+            ("quantity_decimals", is_number(self.quantity_decimals)),
+            ("price_decimals", is_number(self.price_decimals)),
+            ("tax_category", self.tax_category.as_deref().is_none_or(|code| TaxCategory::from_code(code).is_some())),
+            ("tax_rate", self.tax_rate.is_none_or(is_number)),
+            ("original_position", self.original_position.is_none_or(is_number)),
+        ] {
+            if !is_readable {
+                let id = format!("{}/{}", self.invoice_id, self.position);
+                return Err(db::Error::unreadable("omni_invoice_lines", id, column));
+            }
+        }
+        Ok(self)
+    }
+
     pub(in crate::invoice) fn net(&self) -> i64 {
         self.amount - self.discount
     }
@@ -268,7 +303,7 @@ impl LineRow {
         let period = self.period_start.zip(self.period_end).map(|(start, end)| BillingPeriod { start, end });
         InvoiceLine {
             position: position(self.position),
-            kind: InvoiceLineKind::from_stored(&self.kind),
+            kind: InvoiceLineKind::from_stored(&self.kind).unwrap_or(InvoiceLineKind::Item),
             quantity: Quantity(decimal(self.quantity, self.quantity_decimals).normalize()),
             unit_price: decimal(self.price, self.price_decimals).normalize().to_string(),
             description: self.description,

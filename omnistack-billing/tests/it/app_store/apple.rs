@@ -160,6 +160,45 @@ on_each_database! {
         assert_eq!(plan_of(&app, &user).await, "pro");
     }
 
+    async fn a_refund_before_the_claim_of_the_purchase_counts(database: TestDatabase) {
+        let (app, chain) = app(database).await;
+        let (user, other) = (app.user(), app.user());
+        let bought = transaction(&json!({}));
+        let refunded = with(bought.clone(), &json!({ "revocationDate": NOW + 2 * DAY }));
+        let refund = notification(&chain, 5, 2, &refunded, false);
+        // The notification of the purchase arrives after that of its refund.
+        for body in [&refund, &notification(&chain, 1, 0, &bought, true)] {
+            assert_eq!(notify(&app, "apple", body).await.unwrap().status, WebhookStatus::Ignored);
+        }
+        // The device has the transaction as it was before.
+        for _ in 0..2 {
+            let claimed = submit(&user, &chain.sign(&bought)).await.expect(200).json();
+            assert_eq!(claimed["status"], "canceled");
+        }
+        assert_eq!(plan_of(&app, &user).await, "free");
+        submit(&other, &chain.sign(&bought)).await.expect_error(409, "STORE_PURCHASE_OF_OTHER_TENANT");
+        let sql = "select count(*) from omni_store_unclaimed";
+        assert_eq!(app.db().app_database().query(sql).fetch_one::<(i64,)>().await.unwrap(), (0,));
+        // It is bought again.
+        let next = with(bought, &json!({ "purchaseDate": NOW + 3 * DAY, "expiresDate": NOW + 33 * DAY }));
+        notify(&app, "apple", &notification(&chain, 1, 3, &next, true)).await.unwrap();
+        assert_eq!(plan_of(&app, &user).await, "pro");
+    }
+
+    async fn a_state_that_no_tenant_claims_is_deleted_after_400_days(database: TestDatabase) {
+        let (app, chain) = app(database).await;
+        notify(&app, "apple", &notification(&chain, 1, 0, &transaction(&json!({})), true)).await.unwrap();
+        let count = async || {
+            let sql = "select count(*) from omni_store_unclaimed";
+            app.db().app_database().query(sql).fetch_one::<(i64,)>().await.unwrap().0
+        };
+        refresh(&app).await;
+        assert_eq!(count().await, 1);
+        app.clock().advance(Duration::from_secs(401 * 86_400));
+        refresh(&app).await;
+        assert_eq!(count().await, 0);
+    }
+
     async fn a_subscription_ends_when_apple_is_silent(database: TestDatabase) {
         let (app, chain) = app(database).await;
         let user = app.user();

@@ -58,6 +58,23 @@ fn notification(token: &str) -> Value {
 }
 
 on_each_database! {
+    async fn a_refund_that_google_asks_about_is_passed_on(database: TestDatabase) {
+        let (app, _google) = app(database).await;
+        for (review, expected) in [
+            (json!({ "orderId": "GPA.1", "refundReason": 7 }), WebhookStatus::Processed),
+            (json!({ "orderId": "GPA.2" }), WebhookStatus::Processed),
+            (json!({ "orderId": "" }), WebhookStatus::Ignored),
+            (json!({}), WebhookStatus::Ignored),
+        ] {
+            let data = json!({
+                "version": "1.0", "packageName": "com.example", "eventTimeMillis": "1893456000000",
+                "pendingRefundReviewNotification": review,
+            });
+            let body = json!({ "message": { "data": STANDARD.encode(data.to_string()), "messageId": "1" } });
+            assert_eq!(notify(&app, "google-play", &body).await.unwrap().status, expected, "{review}");
+        }
+    }
+
     async fn a_purchase_is_acknowledged_by_the_server(database: TestDatabase) {
         let (app, google) = app(database).await;
         let (user, other) = (app.user(), app.user());

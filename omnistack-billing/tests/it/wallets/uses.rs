@@ -7,9 +7,26 @@ use omnistack_billing::{Credits, UseCredits, WalletEntryKind};
 use omnistack_core::usage::DataEnvironment;
 use omnistack_testkit::{TestDatabase, on_each_database};
 
-use super::{LIVE, TestWallet, credits, handle, start};
+use super::{LIVE, STATEMENT, TestWallet, credits, handle, start};
 
 on_each_database! {
+    async fn a_use_whose_parts_cant_be_read_is_an_error_and_never_one_without_grants(database: TestDatabase) {
+        let app = start(database).await;
+        let wallet = TestWallet::new(&app);
+        wallet.grant(wallet.new_grant("a", 10)).await.unwrap();
+        let used = wallet.spend("use", 3).await.unwrap();
+        let mut tx = wallet.begin().await;
+        let sql = "update omni_wallet_entries set parts = '[{}]' where tenant_id = $1 and kind = 'used'";
+        tx.query(sql).bind(wallet.tenant).execute().await.unwrap();
+        tx.commit().await.unwrap();
+        let expected = format!("`parts` of the row {} of `omni_wallet_entries` can't be read", used.entry);
+        let refused = wallet.client.get(STATEMENT).await.expect_error(500, "INTERNAL_ERROR");
+        assert!(refused.causes().iter().any(|cause| cause.contains(&expected)), "{:?}", refused.causes());
+        // Nothing is returned to no grant.
+        assert_eq!(wallet.give_back("use", 3).await.unwrap_err().code(), "INTERNAL_ERROR");
+        assert_eq!(wallet.balance().await, credits(7));
+    }
+
     async fn fifty_uses_at_once_never_overdraw_a_wallet(database: TestDatabase) {
         let app = start(database).await;
         let wallet = TestWallet::new(&app);

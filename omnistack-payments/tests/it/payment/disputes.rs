@@ -1,15 +1,33 @@
 //! Tests of disputes of payments.
 
 use omnistack_core::{
+    async_trait,
     data_environment::DataEnvironment,
+    jobs::{Job, JobContext, JobError, NewJob},
     money::{Currency, Money},
-    payment::{PaymentProvider as _, ProviderDispute, ProviderEvent, ProviderEventObject},
+    payment::{NewRefund, PaymentProvider as _, ProviderDispute, ProviderEvent, ProviderEventObject},
 };
 use omnistack_payments::{DisputeState, FakeFault, Payment, PaymentState, RefundRequest};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{PAYMENTS, TestTenant, start};
+
+/// The module's own job, as its cron enqueues it.
+#[derive(Serialize, Deserialize)]
+struct FindDisputes {}
+
+#[async_trait]
+impl Job for FindDisputes {
+    const NAME: &'static str = "payments.find_disputes";
+    const MAX_ATTEMPTS: u32 = 1;
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
+        Ok(())
+    }
+}
 
 /// The fee of a lost dispute at the fake.
 const FEE: i64 = 1_500;
@@ -113,6 +131,69 @@ on_each_database! {
         let lost = tenant.get(&payment).await;
         assert_eq!((lost.refunded, lost.charged_back, lost.disputes.len()), (300, 700, 1));
         assert_eq!(balances(&tenant).await[0], 700);
+        tenant.check_ledger().await;
+    }
+
+    async fn a_lost_part_that_the_provider_also_reports_as_a_refund_is_booked_once(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let provider = tenant.bank.provider(DataEnvironment::Test);
+        // Refunds in minor units that are made at the provider before the dispute is opened and while it is open, and
+        // what is then in the ledger as refunded and as charged back of a dispute of 300.
+        for (number, (before, meanwhile, refunded, charged_back)) in
+            [(0, 300, 300, 0), (0, 100, 100, 200), (300, 0, 300, 300), (300, 300, 600, 0), (0, 0, 0, 300)]
+                .into_iter()
+                .enumerate()
+        {
+            let payment = tenant.pay(&number.to_string(), "tok_ok").await;
+            let id = payment.provider_payment_id.clone().unwrap();
+            // A refund of the app is none of the provider.
+            tenant.ledger.refund(tenant.id, payment.id, RefundRequest::new("own").amount(50)).await.unwrap();
+            let refund = async |amount: i64, name: &str| {
+                if amount > 0 {
+                    let reference = format!("dashboard-{number}-{name}");
+                    let amount = Money::new(amount, Currency::USD);
+                    let new = NewRefund { idempotency_key: reference.clone(), reference, amount, reason: None };
+                    provider.refund_payment(&id, &new).await.unwrap();
+                    deliver(&app).await;
+                }
+            };
+            refund(before, "before").await;
+            let dispute = tenant.bank.dispute_part_of_payment(&id, 300).await.unwrap();
+            deliver(&app).await;
+            refund(meanwhile, "meanwhile").await;
+            decide(&tenant, &dispute, false).await;
+            let lost = tenant.get(&payment).await;
+            assert_eq!((lost.refunded, lost.charged_back), (50 + refunded, charged_back), "{before} {meanwhile}");
+            tenant.check_ledger().await;
+        }
+        assert_eq!(balances(&tenant).await[0], 200 + 300 + 300);
+    }
+
+    async fn a_dispute_without_a_webhook_is_found(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        let payment = tenant.pay("a", "tok_ok").await;
+        deliver(&app).await;
+        let find = async || {
+            // The webhooks are lost.
+            let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
+            tx.query("delete from omni_jobs where name = 'payments.deliver_fake_event'").execute().await.unwrap();
+            tx.commit().await.unwrap();
+            app.jobs().enqueue(NewJob::new(FindDisputes {})).await.unwrap();
+            app.run_jobs().await;
+            app.run_events().await;
+            tenant.get(&payment).await
+        };
+        let id = payment.provider_payment_id.clone().unwrap();
+        let dispute = tenant.bank.dispute_payment(&id).await.unwrap();
+        let found = find().await;
+        assert_eq!((found.disputes.len(), found.disputes[0].status), (1, DisputeState::Open));
+        tenant.bank.decide_dispute(&dispute, false).await.unwrap();
+        let lost = find().await;
+        assert_eq!((lost.disputes[0].status, lost.charged_back), (DisputeState::Lost, 1_000));
+        // What is known is not read again.
+        assert_eq!(find().await, lost);
         tenant.check_ledger().await;
     }
 
