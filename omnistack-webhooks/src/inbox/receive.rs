@@ -133,12 +133,7 @@ impl DurableInbox {
 
     /// Counts a request that is rejected, and returns its response: 429 for the unverified requests of a client that
     /// has sent too many of them. Without `client`, the request was counted before it was verified.
-    async fn reject(
-        &self,
-        source: &'static str,
-        client: Option<Option<IpAddr>>,
-        rejection: WebhookRejection,
-    ) -> Error {
+    async fn reject(&self, source: &'static str, client: Option<Option<IpAddr>>, rejection: WebhookRejection) -> Error {
         count_rejected(source);
         if let (WebhookRejection::Unverified(_), Some(client)) = (&rejection, client)
             && let Err(error) = self.0.failures.count(source, client).await

@@ -53,7 +53,10 @@ impl FakeTx {
     }
 
     /// Makes the change of a subscription that is due.
-    pub(in crate::fake) async fn subscription_due(&mut self, mut subscription: FakeSubscription) -> Result<(), PaymentError> {
+    pub(in crate::fake) async fn subscription_due(
+        &mut self,
+        mut subscription: FakeSubscription,
+    ) -> Result<(), PaymentError> {
         use ProviderSubscriptionStatus as S;
         let now = self.now;
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
