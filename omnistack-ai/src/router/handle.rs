@@ -82,6 +82,7 @@ pub struct RouteTarget {
     /// The reason for its place, such as `smart: place 1`.
     pub reason: String,
     /// The trial of a target whose last calls failed. It is given back with the last clone of the target.
+    #[expect(dead_code, reason = "only its drop matters")]
     pub(super) trial: Option<Arc<HealthTrial>>,
 }
 

@@ -28,7 +28,7 @@ pub(super) struct DisputeRow {
     pub(super) state: String,
     pub(super) amount: i64,
     pub(super) currency: String,
-    /// What was refunded of the attempt when the dispute was opened, without the refunds that the app has asked for.
+    /// The amount that was refunded of the attempt when the dispute was opened, without the refunds of the app.
     pub(super) refunded_before: i64,
     pub(super) fee: Option<i64>,
     pub(super) fee_currency: Option<String>,

@@ -205,9 +205,14 @@ async fn a_connection_returns_although_a_statement_on_it_was_dropped() {
 async fn a_transaction_that_a_dropped_begin_has_ended_does_not_commit() {
     let database = TestDatabase::postgres();
     let db = db(&database).await;
-    let mut tx = db.begin().await.unwrap();
-    insert(&mut tx, "tea").await.unwrap();
-    assert!(tx.postgres().unwrap().begin().now_or_never().is_none());
+    let mut tx = loop {
+        let mut tx = db.begin().await.unwrap();
+        insert(&mut tx, "tea").await.unwrap();
+        // The server's reply to the savepoint may be there at once: then nothing is dropped.
+        if tx.postgres().unwrap().begin().now_or_never().is_none() {
+            break tx;
+        }
+    };
     assert!(tx.postgres().is_none());
     tx.query(INSERT).bind("milk".to_owned()).execute().await.unwrap_err();
     tx.commit().await.unwrap_err();
