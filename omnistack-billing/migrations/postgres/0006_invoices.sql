@@ -117,7 +117,7 @@ create table omni_invoice_lines (
     original_position integer,
     primary key (invoice_id, position)
 );
-create index omni_invoice_lines_tenant_id_idx on omni_invoice_lines (tenant_id);
+create index omni_invoice_lines_tenant_id_idx on omni_invoice_lines (tenant_id, invoice_id, position);
 alter table omni_invoice_lines enable row level security;
 alter table omni_invoice_lines force row level security;
 create policy tenant on omni_invoice_lines using (omnistack_visible(tenant_id));
@@ -131,7 +131,7 @@ create table omni_invoice_payments (
     paid_at timestamptz not null,
     primary key (invoice_id, reference)
 );
-create index omni_invoice_payments_tenant_id_idx on omni_invoice_payments (tenant_id);
+create index omni_invoice_payments_tenant_id_idx on omni_invoice_payments (tenant_id, invoice_id, reference);
 alter table omni_invoice_payments enable row level security;
 alter table omni_invoice_payments force row level security;
 create policy tenant on omni_invoice_payments using (omnistack_visible(tenant_id));

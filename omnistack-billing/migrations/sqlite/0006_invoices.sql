@@ -108,7 +108,7 @@ create table omni_invoice_lines (
     original_position integer,
     primary key (invoice_id, position)
 ) strict;
-create index omni_invoice_lines_tenant_id_idx on omni_invoice_lines (tenant_id);
+create index omni_invoice_lines_tenant_id_idx on omni_invoice_lines (tenant_id, invoice_id, position);
 
 -- A row is a payment of an invoice. One with the same reference is not added twice.
 create table omni_invoice_payments (
@@ -119,7 +119,7 @@ create table omni_invoice_payments (
     paid_at text not null,
     primary key (invoice_id, reference)
 ) strict;
-create index omni_invoice_payments_tenant_id_idx on omni_invoice_payments (tenant_id);
+create index omni_invoice_payments_tenant_id_idx on omni_invoice_payments (tenant_id, invoice_id, reference);
 
 -- A row is the copy of an invoice that a payment provider has made.
 create table omni_provider_invoices (

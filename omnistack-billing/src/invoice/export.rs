@@ -1,5 +1,6 @@
 //! Invoices in exports of tenants, without drafts. The pages of a provider's invoices are left out: their URLs open them
-//! without a sign-in.
+//! without a sign-in. A quantity, and the price of a unit in the currency, are whole numbers with so many decimals; other
+//! amounts are in minor units.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -75,7 +76,7 @@ struct InvoiceLineRecord {
     quantity: i64,
     quantity_decimals: i32,
     unit: String,
-    price_minor: i64,
+    price: i64,
     price_decimals: i32,
     amount_minor: i64,
     discount_minor: i64,
@@ -90,7 +91,7 @@ struct InvoiceLineRecord {
 
 impl ExportRow for InvoiceLineRecord {
     const SELECT: &'static str = "select l.invoice_id, l.position, l.kind, l.description, l.quantity,
-        l.quantity_decimals, l.unit, l.price as price_minor, l.price_decimals, l.amount as amount_minor, l.discount
+        l.quantity_decimals, l.unit, l.price, l.price_decimals, l.amount as amount_minor, l.discount
         as discount_minor, l.product, l.tax_category, l.tax_rate, l.meter, l.period_start, l.period_end,
         l.original_position
         from omni_invoice_lines l join omni_invoices i on i.id = l.invoice_id where l.tenant_id = $1 and

@@ -23,7 +23,7 @@ create table omni_messages (
 );
 create index omni_messages_finished_at_idx on omni_messages (channel, finished_at) where finished_at is not null;
 create index omni_messages_provider_id_idx on omni_messages (provider, provider_id) where provider_id is not null;
-create index omni_messages_tenant_id_idx on omni_messages (tenant_id) where tenant_id is not null;
+create index omni_messages_tenant_id_idx on omni_messages (tenant_id, id) where tenant_id is not null;
 -- A message contains data of its tenant, so a transaction of a tenant only sees and changes messages of that tenant.
 -- Messages may also be inserted by transactions that can't read them: those for a tenant by transactions of the
 -- tenant or of the app, others by any transaction. The worker sends with all tenants visible.

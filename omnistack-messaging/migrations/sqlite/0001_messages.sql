@@ -23,7 +23,7 @@ create table omni_messages (
 ) strict;
 create index omni_messages_finished_at_idx on omni_messages (channel, finished_at) where finished_at is not null;
 create index omni_messages_provider_id_idx on omni_messages (provider, provider_id) where provider_id is not null;
-create index omni_messages_tenant_id_idx on omni_messages (tenant_id) where tenant_id is not null;
+create index omni_messages_tenant_id_idx on omni_messages (tenant_id, id) where tenant_id is not null;
 
 -- A row is an address or a number to which no message is sent. It belongs to no tenant, since a recipient is the same
 -- for all senders.

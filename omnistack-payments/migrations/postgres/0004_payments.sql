@@ -75,7 +75,7 @@ create table omni_payment_attempts (
 create index omni_payment_attempts_provider_idx on omni_payment_attempts (service, environment, provider_payment_id)
     where provider_payment_id is not null;
 create index omni_payment_attempts_check_at_idx on omni_payment_attempts (check_at) where check_at is not null;
-create index omni_payment_attempts_tenant_id_idx on omni_payment_attempts (tenant_id);
+create index omni_payment_attempts_tenant_id_idx on omni_payment_attempts (tenant_id, payment_id, number);
 alter table omni_payment_attempts enable row level security;
 alter table omni_payment_attempts force row level security;
 create policy tenant on omni_payment_attempts using (omnistack_visible(tenant_id));
@@ -103,7 +103,7 @@ create table omni_payment_refunds (
     unique (payment_id, request_key)
 );
 create index omni_payment_refunds_check_at_idx on omni_payment_refunds (check_at) where check_at is not null;
-create index omni_payment_refunds_tenant_id_idx on omni_payment_refunds (tenant_id);
+create index omni_payment_refunds_tenant_id_idx on omni_payment_refunds (tenant_id, id);
 alter table omni_payment_refunds enable row level security;
 alter table omni_payment_refunds force row level security;
 create policy tenant on omni_payment_refunds using (omnistack_visible(tenant_id));
@@ -127,7 +127,7 @@ create table omni_payment_disputes (
     updated_at timestamptz not null,
     unique (payment_id, provider_dispute_id)
 );
-create index omni_payment_disputes_tenant_id_idx on omni_payment_disputes (tenant_id);
+create index omni_payment_disputes_tenant_id_idx on omni_payment_disputes (tenant_id, id);
 alter table omni_payment_disputes enable row level security;
 alter table omni_payment_disputes force row level security;
 create policy tenant on omni_payment_disputes using (omnistack_visible(tenant_id));

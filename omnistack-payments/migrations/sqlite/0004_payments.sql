@@ -72,7 +72,7 @@ create table omni_payment_attempts (
 create index omni_payment_attempts_provider_idx on omni_payment_attempts (service, environment, provider_payment_id)
     where provider_payment_id is not null;
 create index omni_payment_attempts_check_at_idx on omni_payment_attempts (check_at) where check_at is not null;
-create index omni_payment_attempts_tenant_id_idx on omni_payment_attempts (tenant_id);
+create index omni_payment_attempts_tenant_id_idx on omni_payment_attempts (tenant_id, payment_id, number);
 
 -- A row is a refund of an attempt.
 create table omni_payment_refunds (
@@ -97,7 +97,7 @@ create table omni_payment_refunds (
     unique (payment_id, request_key)
 ) strict;
 create index omni_payment_refunds_check_at_idx on omni_payment_refunds (check_at) where check_at is not null;
-create index omni_payment_refunds_tenant_id_idx on omni_payment_refunds (tenant_id);
+create index omni_payment_refunds_tenant_id_idx on omni_payment_refunds (tenant_id, id);
 
 -- A row is a dispute of an attempt: its payer demands the money back.
 create table omni_payment_disputes (
@@ -118,7 +118,7 @@ create table omni_payment_disputes (
     updated_at text not null,
     unique (payment_id, provider_dispute_id)
 ) strict;
-create index omni_payment_disputes_tenant_id_idx on omni_payment_disputes (tenant_id);
+create index omni_payment_disputes_tenant_id_idx on omni_payment_disputes (tenant_id, id);
 
 -- A row is an entry of the double-entry ledger. The entries of a posting sum to zero. Rows are only added.
 create table omni_payment_entries (

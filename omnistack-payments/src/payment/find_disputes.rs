@@ -95,7 +95,10 @@ impl PaymentLedger {
                     "a dispute is found of which no webhook has told",
                 );
                 // The money of the payment can be unknown here as well.
-                self.update_after_event(tenant, payment, number, paid).await?;
+                // Without it, refunds of before the dispute would count as its money. The next run follows.
+                if !self.update_after_event(tenant, payment, number, paid).await? {
+                    continue;
+                }
                 self.check_dispute(tenant, payment, number, &dispute.id).await?;
             }
         }

@@ -25,7 +25,7 @@ create table omni_notifications (
 create index omni_notifications_user_id_idx on omni_notifications (user_id, id);
 create index omni_notifications_unread_idx on omni_notifications (user_id, id) where read_at is null;
 create unique index omni_notifications_user_id_key_key on omni_notifications (user_id, key) where key is not null;
-create index omni_notifications_tenant_id_idx on omni_notifications (tenant_id) where tenant_id is not null;
+create index omni_notifications_tenant_id_idx on omni_notifications (tenant_id, id) where tenant_id is not null;
 create index omni_notifications_created_at_idx on omni_notifications (created_at);
 create index omni_notifications_digest_idx on omni_notifications (user_id, digest_at) where digest_at is not null;
 -- A transaction of a tenant sees the notifications about that tenant and those about none, since a user sees both at

@@ -66,6 +66,8 @@ on_each_database! {
         assert_eq!((&invoices[0]["net_minor"], &invoices[0]["currency"]), (&json!(4_000), &json!("EUR")));
         assert!(invoices[0]["snapshot"].is_object() && invoices[0]["number"].is_i64(), "{text}");
         assert_eq!((&lines[0]["invoice_id"], &lines[1]["position"]), (&invoices[0]["id"], &json!(2)));
+        let [price, decimals] = ["price", "price_decimals"].map(|name| lines[0][name].as_i64().unwrap());
+        assert_eq!(price, 10 * 10_i64.pow(u32::try_from(decimals).unwrap()), "{text}");
 
         let usage: Vec<_> = rows("billing-usage").iter().filter(|row| row["meter"] == "runs").collect();
         assert_eq!(usage.len(), 1, "{text}");

@@ -122,6 +122,8 @@ impl Worker {
                 () = sleep_until(drained.unwrap_or(poll)), if drained.is_some() => {
                     drained = None;
                     self.release_all();
+                    // The results are stored. Clients that can't be told don't hold up the end of the process.
+                    self.telling.abort_all();
                 }
             }
         }
