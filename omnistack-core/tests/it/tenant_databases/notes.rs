@@ -99,6 +99,7 @@ impl Module for Notes {
         let (told, heard) = (self.told.clone(), self.told.clone());
         registry
             .migrations(self.migrations)
+            .unprotected_tables(["notes"])
             .routes(Mount::app("/notes"), crud::routes::<Note>(), Crud::from_ctx)
             .routes(Mount::app("/full"), Api::new().routes(routes!(full)), Full::from_ctx)
             .job::<CountNote>(move |_| Ok(told))
