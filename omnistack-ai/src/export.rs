@@ -53,6 +53,7 @@ struct CallRecord {
     first_byte_ms: Option<i64>,
     duration_ms: Option<i64>,
     prompt: Option<String>,
+    variant: Option<String>,
     purpose: Option<String>,
     started_at: Timestamp,
     settled_at: Option<Timestamp>,
@@ -61,8 +62,8 @@ struct CallRecord {
 impl ExportRow for CallRecord {
     const SELECT: &'static str = "select id, environment, user_id, api_key_id, asked_model, provider, model, status,
         input_tokens, cached_tokens, cache_write_tokens, cache_write_long_tokens, output_tokens, reasoning_tokens,
-        is_estimated, cost_pico as cost_pico_usd, is_cached, error, first_byte_ms, duration_ms, prompt, purpose,
-        started_at, settled_at
+        is_estimated, cost_pico as cost_pico_usd, is_cached, error, first_byte_ms, duration_ms, prompt, variant,
+        purpose, started_at, settled_at
         from omni_ai_calls where tenant_id = $1";
     const KEY: &'static [&'static str] = &["id"];
 

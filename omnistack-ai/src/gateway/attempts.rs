@@ -187,6 +187,10 @@ impl Engine {
         }
         match result {
             Ok(answer) => {
+                if target.is_of_other_variant {
+                    // The cache would give it to callers as an answer of their own variant.
+                    run.plan.cache_key = None;
+                }
                 run.note_attempt(target, reason, None, took);
                 run.first_byte.get_or_insert_with(|| run.plan.deadline.elapsed());
                 observation.first_byte(took);

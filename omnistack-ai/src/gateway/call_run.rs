@@ -157,9 +157,10 @@ impl CallRun {
         }
     }
 
-    /// Returns the tokens of output by its size, within what is reserved and not spent.
+    /// Returns the tokens of output by its size, within what an answer may have, and what is reserved and not spent.
     pub(super) fn estimated_output(&self, bytes: usize) -> u64 {
-        estimate::output_tokens(bytes).min(self.reserved_output.saturating_sub(self.spend.usage.output))
+        let left = self.reserved_output.saturating_sub(self.spend.usage.output);
+        estimate::output_tokens(bytes).min(self.turn_output).min(left)
     }
 
     /// Settles a call that has an answer.

@@ -93,6 +93,7 @@ impl ModelDirectory {
             route: asked.to_owned(),
             unit: route.sticky_by.unwrap_or_default(),
             flag: route.flag.clone(),
+            variants: route.variants(),
         });
         let mut found = Candidates { list: Vec::new(), strategy: route.strategy, is_replaced: false, experiment };
         let (mut first_error, mut first_provider) = (None, None);
@@ -163,11 +164,15 @@ impl ModelDirectory {
         Err(error::retired(asked, None))
     }
 
-    /// Adds the targets of an entry at providers of the app, each once.
+    /// Adds the targets of an entry at providers of the app, each once for a variant.
     fn add(&self, list: &mut Vec<Candidate>, targets: &[ModelTarget], only: Option<&str>, entry: &RouteEntry) {
         for target in targets.iter().filter(|target| only.is_none_or(|only| only == target.provider)) {
             let Some(provider) = self.provider(&target.provider) else { continue };
-            let is_known = |known: &Candidate| known.provider.name() == target.provider && known.model == target.model;
+            let is_known = |known: &Candidate| {
+                known.provider.name() == target.provider
+                    && known.model == target.model
+                    && known.variant == entry.variant
+            };
             if list.iter().any(is_known) {
                 continue;
             }

@@ -27,6 +27,8 @@ pub(super) struct ExperimentRule {
     pub(super) unit: ExperimentUnit,
     /// The feature flag whose variant decides. Without one, or without a variant of it, the weights decide.
     pub(super) flag: Option<String>,
+    /// The names and the weights of all variants, also of those whose models can't answer a request.
+    pub(super) variants: Vec<(String, u32)>,
 }
 
 impl ExperimentRule {
@@ -40,22 +42,17 @@ impl ExperimentRule {
         if self.unit == ExperimentUnit::Tenant {
             subject.user = None;
         }
-        let mut variants: Vec<(&str, u32)> = Vec::new();
-        for candidate in list {
-            let Some(name) = candidate.variant.as_deref() else { continue };
-            if !variants.iter().any(|(known, _)| *known == name) {
-                variants.push((name, candidate.weight));
-            }
-        }
+        let can_answer = |name: &str| list.iter().any(|candidate| candidate.variant.as_deref() == Some(name));
         let by_flag = self.flag.as_ref().and_then(|flag| flags.variant(flag, subject));
-        if let Some(name) = by_flag.filter(|name| variants.iter().any(|(known, _)| known == name)) {
+        if let Some(name) = by_flag.filter(|name| can_answer(name)) {
             return Some(name);
         }
-        let weights: Vec<u32> = variants.iter().map(|(_, weight)| *weight).collect();
+        let weights: Vec<u32> = self.variants.iter().map(|(_, weight)| *weight).collect();
         let who = subject.user.map_or_else(|| subject.tenant.to_string(), |user| user.to_string());
-        let place =
-            *weighted_order(&weights, stable_seed(subject.tenant, &format!("{}\0{who}", self.route))).first()?;
-        Some(variants[place].0.to_owned())
+        let seed = stable_seed(subject.tenant, &format!("{}\0{who}", self.route));
+        // The order is that of all variants, so that a request which some can't answer moves no caller of the others.
+        let mut names = weighted_order(&weights, seed).into_iter().map(|place| &self.variants[place].0);
+        names.find(|name| can_answer(name)).cloned()
     }
 
     /// Returns the name under which calls with a variant are counted, such as `support@new`.

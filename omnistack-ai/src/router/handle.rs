@@ -1,6 +1,6 @@
 //! The router.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
@@ -82,14 +82,16 @@ pub struct RouteTarget {
     /// The reason for its place, such as `smart: place 1`.
     pub reason: String,
     /// The trial of a target whose last calls failed. It is given back with the last clone of the target.
-    #[expect(dead_code, reason = "only its drop matters")]
-    pub(super) trial: Option<Arc<HealthTrial>>,
+    _trial: Option<Arc<HealthTrial>>,
+    /// Whether it is of another variant than the caller has in an experiment.
+    pub(crate) is_of_other_variant: bool,
 }
 
 impl RouteTarget {
     /// Creates a target.
     pub fn new(provider: Arc<dyn LlmProvider>, model: impl Into<String>) -> Self {
-        Self { provider, model: model.into(), info: None, reason: String::new(), trial: None }
+        let model = model.into();
+        Self { provider, model, info: None, reason: String::new(), _trial: None, is_of_other_variant: false }
     }
 }
 
@@ -258,6 +260,9 @@ impl AiRouter {
             })
             .collect();
         let mut ordered = order(&facts, strategy, seed(strategy, question));
+        // Variants of an experiment may have models in common.
+        let mut seen = HashSet::new();
+        ordered.retain(|(place, _)| seen.insert((list[*place].provider.name(), list[*place].model.as_str())));
         // The estimate is not exact, so a model that seems too small is only tried later.
         ordered.sort_by_key(|(place, _)| is_too_long(&list[*place], question.input));
         if question.needs.embeddings
@@ -272,7 +277,7 @@ impl AiRouter {
             (&list[place], format!("{asked}{replaced}: {why}"))
         });
         let tokens = question.input.saturating_add(question.output);
-        Ok(RoutedTargets { variant, ..self.by_health(reasoned.collect(), tokens) })
+        Ok(RoutedTargets { variant, ..self.by_health(reasoned.collect(), tokens, chosen.as_deref()) })
     }
 
     /// Returns the candidates that the tenant may use and that are able to answer.
@@ -307,8 +312,8 @@ impl AiRouter {
     }
 
     /// Puts those last whose last calls failed, before them those whose rate limit hardly has so many tokens left, and
-    /// leaves out those whose account must wait, unless all must.
-    fn by_health(&self, ordered: Vec<(&Candidate, String)>, tokens: u64) -> RoutedTargets {
+    /// leaves out those whose account must wait, unless all must. `chosen` is the variant of the caller.
+    fn by_health(&self, ordered: Vec<(&Candidate, String)>, tokens: u64, chosen: Option<&str>) -> RoutedTargets {
         let health = &self.0.health;
         let (mut ready, mut near_limit, mut avoided, mut waiting) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut shortest: Option<Duration> = None;
@@ -319,7 +324,8 @@ impl AiRouter {
                 model: candidate.model.clone(),
                 info: candidate.info.clone(),
                 reason,
-                trial,
+                _trial: trial,
+                is_of_other_variant: chosen.is_some() && candidate.variant.as_deref() != chosen,
             };
             let last = |reason: String| target(format!("{reason}; last, because its last calls failed"), None);
             match health.availability(provider, &candidate.model, tokens) {

@@ -169,6 +169,11 @@ impl ModelRoute {
         Ok(())
     }
 
+    /// Returns the names and the weights of the variants of an experiment.
+    pub(super) fn variants(&self) -> Vec<(String, u32)> {
+        self.targets.iter().filter_map(|target| Some((target.variant.clone()?, target.weight))).collect()
+    }
+
     fn check_experiment(&self) -> Result<(), String> {
         if self.strategy != RouteStrategy::Experiment {
             let has_variant = self.targets.iter().any(|target| target.variant.is_some());

@@ -161,6 +161,19 @@ const ROUTES: &str = r#"
 
     [routes.partly]
     targets = [{ model = "old" }, { model = "nope" }, { model = "lost" }, { model = "acme/small" }]
+
+    [routes.compared]
+    strategy = "experiment"
+    sticky_by = "user"
+    targets = [
+        { model = "acme/small", variant = "a" },
+        { model = "bolt/words", variant = "b" },
+        { model = "acme/large", variant = "c" },
+    ]
+
+    [routes.common]
+    strategy = "experiment"
+    targets = [{ model = "fast", variant = "old", weight = 0 }, { model = "bolt/words", variant = "new" }]
 "#;
 
 /// A router of the providers `acme` and `bolt`.
@@ -243,6 +256,8 @@ fn a_name_stands_for_models() {
         ("bolt/new/model", "bolt/new/model"),
         ("mixed", "bolt/large"),
         ("partly", "acme/small"),
+        // The model that both variants have is asked once.
+        ("common", "bolt/words acme/small"),
         ("away", "bolt/words"),
         ("ancient", "acme/large"),
         ("lost", "MODEL_NOT_FOUND"),
@@ -344,6 +359,23 @@ fn models_that_can_not_answer_are_left_out() {
     assert_eq!(strict.names(&ask("fast")), "acme/small");
     assert_eq!(strict.names(&ask("words")), "MODEL_PRICE_UNKNOWN");
     assert_eq!(strict.names(&ask("bolt/new")), "MODEL_PRICE_UNKNOWN");
+}
+
+#[test]
+fn a_request_that_some_variants_can_not_answer_moves_no_caller_of_the_others() {
+    let mut routed = routed(|_| {});
+    let mut kept = 0;
+    for number in 0..32 {
+        routed.user = Some(Id::from_uuid(Uuid::from_u128(number)));
+        routed.options.provider = None;
+        let own = routed.find(&ask("compared")).unwrap().remove(0);
+        if own.provider.name() == "acme" {
+            routed.options.provider = Some("acme".to_owned());
+            assert_eq!(routed.find(&ask("compared")).unwrap()[0].model, own.model, "{number}");
+            kept += 1;
+        }
+    }
+    assert!(kept > 0);
 }
 
 #[test]

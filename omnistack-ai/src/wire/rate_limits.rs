@@ -60,7 +60,7 @@ mod tests {
             Some(RateLimitLevel { remaining, limit, renewed_after: seconds.map(Duration::from_secs) })
         };
         for (lines, requests, tokens) in [
-            (&[][..], None, None),
+            (&[("x-request-id", "1")][..], None, None),
             (
                 &[
                     ("x-ratelimit-limit-requests", "500"),

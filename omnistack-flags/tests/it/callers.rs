@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use omnistack_core::{
     ShutdownToken,
     app::{App, DevIdentity},
+    flag_variant::{FlagSubject, FlagVariants},
     http::{Error, Json},
+    id::Id,
     identity::{Entitlements, Plan, PlanSource, Require, TenantId},
     module::{Api, Module, Mount, Registry},
 };
@@ -18,6 +20,7 @@ use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 use tokio::time::{Duration, timeout};
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use crate::{APP, app, flags, make, operator};
 
@@ -124,6 +127,33 @@ on_each_database! {
         for (plan, on) in [(Some("free"), false), (Some("pro"), true), (None, false)] {
             *plans.0.lock().unwrap() = plan;
             assert_eq!(caller.get(format!("{APP}/export")).await.expect(200).json()["enabled"], on, "{plan:?}");
+        }
+    }
+
+    async fn other_modules_get_the_variant_of_a_user_or_else_of_a_tenant(database: TestDatabase) {
+        let app = app(database, |app| app).await;
+        let two = FlagDefinition::new("model").variant(FlagVariant::new("old", 1)).variant(FlagVariant::new("new", 1));
+        make(&app, two).await;
+        make(&app, FlagDefinition::new("off").rule(FlagRule::users(["7"])).variant(FlagVariant::new("new", 1))).await;
+        make(&app, FlagDefinition::new("plain")).await;
+        let port: FlagVariants = app.app().context().get().unwrap();
+        let plan = Plan::new("test");
+        let of = |flag: &str, tenant, user| port.variant(flag, FlagSubject { tenant, user, plan: &plan });
+        let tenant = Id::from_uuid(Uuid::nil());
+        let of_users = || -> Vec<Option<String>> {
+            (0..24).map(|number| of("model", tenant, Some(Id::from_uuid(Uuid::from_u128(number))))).collect()
+        };
+        let of_tenants = || -> Vec<Option<String>> {
+            (0..24).map(|number| of("model", Id::from_uuid(Uuid::from_u128(number)), None)).collect()
+        };
+        for found in [of_users(), of_tenants()] {
+            for name in ["old", "new"] {
+                assert!(found.contains(&Some(name.to_owned())), "{found:?}");
+            }
+        }
+        assert_eq!((of_users(), of_tenants()), (of_users(), of_tenants()));
+        for flag in ["off", "plain", "unknown"] {
+            assert_eq!(of(flag, tenant, None), None, "{flag}");
         }
     }
 

@@ -10,6 +10,8 @@ use crate::provider::{RateLimitLevel, RateLimitLevels};
 const MARGIN_SHARE: u64 = 20;
 /// The time for which the level of a limit is believed if the provider does not say when the limit is renewed.
 const UNSTATED_RENEWAL: Duration = Duration::from_secs(60);
+/// The longest time until a renewal that a provider is believed. Limits of requests per day exist.
+const MAX_RENEWAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The rate limits of a model at a provider.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,7 +62,7 @@ impl WatchedLimit {
     /// Returns what is left, or `None` after the limit was renewed in full.
     fn left(&self, now: Timestamp) -> Option<u64> {
         let RateLimitLevel { remaining, limit, renewed_after } = self.level;
-        let whole = renewed_after.unwrap_or(UNSTATED_RENEWAL).as_micros();
+        let whole = renewed_after.unwrap_or(UNSTATED_RENEWAL).min(MAX_RENEWAL).as_micros();
         let passed = now.duration_since(self.stated_at).as_micros();
         if passed >= whole {
             return None;
@@ -102,6 +104,8 @@ mod tests {
             (levels.requests(RateLimitLevel::new(1)), 1, 0, false),
             (levels.requests(RateLimitLevel::new(0)), 1, 59, true),
             (levels.requests(RateLimitLevel::new(0)), 1, 60, false),
+            (levels.requests(RateLimitLevel::new(0).renewed_after(Duration::MAX)), 1, 86_399, true),
+            (levels.requests(RateLimitLevel::new(0).renewed_after(Duration::MAX)), 1, 86_400, false),
             (levels.tokens(minute(3_000, 10_000)), 2_500, 0, false),
             (levels.tokens(minute(3_000, 10_000)), 2_501, 0, true),
         ] {

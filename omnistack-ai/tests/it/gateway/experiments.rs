@@ -2,9 +2,9 @@
 
 #![cfg(test)]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use omnistack_ai::{Ai, AiCaller, CallSummary, ChatRequest, Message};
+use omnistack_ai::{Ai, AiCaller, CachePolicy, CallSummary, ChatRequest, LlmErrorKind, Message};
 use omnistack_core::{
     flag_variant::{FlagSubject, FlagVariantSource, FlagVariants},
     id::Id,
@@ -104,10 +104,25 @@ async fn a_flag_decides_and_the_weights_do_if_it_names_no_variant() {
 /// The variant is that of the caller, also if its model fails.
 #[tokio::test]
 async fn another_variant_answers_if_that_of_the_caller_fails() {
-    let new = TestLlm::new("second", [fail(omnistack_ai::LlmErrorKind::Failed)]);
+    let new = TestLlm::new("second", [fail(LlmErrorKind::Failed)]);
     let flags = FlagVariants::new(OneVariant("new"));
     let app = start(TestDatabase::sqlite(), "flag = 'support-model'", flags, [&patient("fake"), &new]).await;
     let call = ask(&app, tenant()).await;
     assert_eq!((call.provider.as_str(), call.variant.as_deref()), ("fake", Some("support@new")));
     assert_eq!(call.attempts[0].reason, "support: the variant of the caller");
+}
+
+/// An answer of another variant is not kept as one of the caller's variant.
+#[tokio::test]
+async fn only_answers_of_the_variant_of_the_caller_are_cached() {
+    let new = TestLlm::new("second", [fail(LlmErrorKind::Failed), reply("new")]);
+    let flags = FlagVariants::new(OneVariant("new"));
+    let app = start(TestDatabase::sqlite(), "flag = 'support-model'", flags, [&patient("fake"), &new]).await;
+    let caller = tenant();
+    for (provider, is_cached) in [("fake", false), ("second", false), ("second", true)] {
+        let request = ChatRequest::new("support", [Message::user("hello")]);
+        let cached = options().cache(CachePolicy::Exact(Duration::from_secs(3_600)));
+        let call = gateway(&app).complete(caller, request, cached).await.unwrap().call;
+        assert_eq!((call.provider.as_str(), call.cached), (provider, is_cached));
+    }
 }
