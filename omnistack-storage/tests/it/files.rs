@@ -124,6 +124,11 @@ impl FilesApp {
         self.storage.list("", None, 1000).await.unwrap().objects.len()
     }
 
+    /// Returns whether a job runs by a schedule.
+    pub(crate) fn is_scheduled(&self, job: &str) -> bool {
+        self.app.app().runner().crons().iter().any(|cron| cron.name == job)
+    }
+
     pub(crate) async fn sweep(&self) -> usize {
         let files: omnistack_storage::FileService = self.app.app().context().get().unwrap();
         files.clean_up().await.unwrap()

@@ -165,7 +165,7 @@ on_each_database! {
         // It can't be restored any more, although the cleanup has not run.
         alice.post(format!("{path}/restore"), ()).await.expect(404);
         shop.app.clock().advance(std::time::Duration::from_secs(1));
-        assert_eq!(shop.app.app().runner().crons().len(), 1, "the cleanup is scheduled");
+        assert!(shop.is_scheduled("files.clean_up"));
         assert_eq!(shop.sweep().await, 1);
         alice.get(&path).await.expect(404);
         assert_eq!(shop.objects().await, 4);
