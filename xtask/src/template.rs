@@ -192,7 +192,10 @@ fn compare_features(app: &Path) -> Result {
 /// Returns the packages with their features that are in the tree of a build and not in that of the tests.
 fn compiled_again(build: &str, tests: &str) -> Vec<String> {
     let packages = |tree: &str| -> BTreeSet<String> {
-        tree.lines().map(|line| line.trim_end_matches("(*)").trim().to_owned()).collect()
+        tree.lines()
+            .map(|line| line.trim_end_matches("(*)").trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect()
     };
     let (build, tests) = (packages(build), packages(tests));
     build.difference(&tests).cloned().collect()
