@@ -279,7 +279,7 @@ async fn archives_are_stored_in_the_own_storage_and_are_no_part_of_the_next() {
     upload(&alice, "a.png", "image/png", PNG).await.expect(201);
     let backups = backups(shop.app());
     let first = backups.create("storage:backups/").await.unwrap();
-    assert!(first.archive.starts_with("storage:backups/") && first.archive.ends_with(".tar"), "{first:?}");
+    assert!(first.archive.starts_with("storage:backups/") && first.archive.strip_suffix(".tar").is_some(), "{first:?}");
     assert_eq!(backups.check(&first.archive).await.unwrap().objects, 1);
     let second = backups.create("storage:backups/second.tar").await.unwrap();
     assert_eq!(second.objects, 1, "{second:?}");

@@ -57,7 +57,7 @@ async fn a_missing_value_has_its_public_path_and_the_call_that_provides_it() {
         omnistack::payments::PaymentLedger => "Payments::from_env()",
         omnistack::sms::SmsOutbox => "Sms::default()",
         omnistack::sms::SmsSuppressions => "Sms::default()",
-        omnistack::storage::FileService => "Files::from_env()",
+        FileService => "Files::from_env()",
         omnistack::storage::Storage => "Files::from_env()",
     ];
 }
