@@ -21,5 +21,6 @@ fn cut(text: &str) -> String {
     text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-#[cfg(all(test, feature = "providers"))]
+#[cfg(feature = "providers")]
+#[cfg(test)]
 mod tests;
