@@ -205,7 +205,7 @@ async fn a_table_of_tenants_without_a_policy_fails_the_start() {
         let rooms = Rooms { migrations: FORGOTTEN, unprotected, ..Rooms::default() };
         catch_panic(TestApp::start(TestDatabase::postgres(), |app| app.with(rooms)))
     };
-    let said = start(&["imports"]).await.unwrap_err();
+    let said = Box::pin(start(&["imports"])).await.unwrap_err();
     for part in [
         "row-level security: bookings, rooms\n",
         "\n    alter table bookings force row level security;\n    select omnistack_protect('rooms');\n",
@@ -213,7 +213,7 @@ async fn a_table_of_tenants_without_a_policy_fails_the_start() {
     ] {
         assert!(said.contains(part), "`{part}` is missing: {said}");
     }
-    start(&["imports", "rooms", "bookings"]).await.unwrap();
+    Box::pin(start(&["imports", "rooms", "bookings"])).await.unwrap();
 }
 
 #[cfg(feature = "postgres")]
