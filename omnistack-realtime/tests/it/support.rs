@@ -211,7 +211,7 @@ impl Client {
         client
     }
 
-    /// Waits until the server reads from the connection. Its time limits began before.
+    /// Waits until the server has read what was sent so far. The time limits of the connection began before.
     pub(crate) async fn is_read(&mut self) {
         self.socket.send(Message::Ping(tungstenite::Bytes::new())).await.unwrap();
         while !matches!(self.raw().await, Message::Pong(_)) {}

@@ -325,6 +325,7 @@ async fn a_proxy_that_cuts_idle_connections_finds_none() {
             clock.advance(Duration::from_secs(26));
             while client.raw().await != Message::text("{}") {}
             client.send("{}").await;
+            client.is_read().await;
             let now = clock.clock().now();
             assert!(now.duration_since(last_traffic) < IDLE_TIMEOUT);
             last_traffic = now;
