@@ -94,7 +94,10 @@ async fn copy_template(server: &PgConnectOptions, name: &str, migrations: &[(&'s
         Ok(()) => true,
         Err(error) if code(&error).as_deref() == Some(NO_SUCH_DATABASE) => {
             let database = TestDatabase::postgres();
-            if !template::migrate(&database, migrations).await {
+            let db = database.open_db();
+            let is_migrated = template::migrate(&db, migrations).await;
+            db.close().await;
+            if !is_migrated {
                 return false;
             }
             let Some(migrated) = database.leave() else { return false };

@@ -1,11 +1,11 @@
 //! Templates: databases with the tables of an app, which are copied for each test.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use omnistack_core::{crypto::Sha256, db::Migrations};
+use omnistack_core::{
+    crypto::Sha256,
+    db::{Db, Migrations},
+};
 
 use super::TestDatabase;
 use crate::random::random_uuid;
@@ -32,24 +32,24 @@ async fn create_sqlite(template: &Path, migrations: &AppMigrations) -> Option<()
     let folder = template.parent()?;
     fs::create_dir_all(folder).ok()?;
     let database = TestDatabase::sqlite();
-    if !migrate(&database, migrations).await {
-        return None;
-    }
-    // Renamed when it is whole, because other processes may look for it meanwhile.
+    let db = database.open_db();
+    // Renamed when it is whole, because other processes may look for it meanwhile. A copy of the file could lack what
+    // SQLite has not yet moved into it from its log.
     let part = folder.join(random_uuid().to_string());
-    fs::copy(PathBuf::from(database.url().strip_prefix("sqlite:")?), &part).ok()?;
-    fs::rename(part, template).ok()
+    let vacuum = db.query("vacuum into $1").bind(part.to_str()?.to_owned());
+    let is_whole = migrate(&db, migrations).await && vacuum.execute().await.is_ok();
+    db.close().await;
+    if is_whole { fs::rename(part, template).ok() } else { None }
 }
 
 /// Runs migrations in an empty database. Returns `false` if one failed.
-pub(super) async fn migrate(database: &TestDatabase, migrations: &AppMigrations) -> bool {
-    let db = database.open_db();
-    let mut succeeded = true;
+pub(super) async fn migrate(db: &Db, migrations: &AppMigrations) -> bool {
     for (module, migrations) in migrations {
-        succeeded = succeeded && db.migrate(module, migrations).await.is_ok();
+        if db.migrate(module, migrations).await.is_err() {
+            return false;
+        }
     }
-    db.close().await;
-    succeeded
+    true
 }
 
 /// Returns the beginning of the hash of migrations, in hexadecimal.

@@ -16,6 +16,7 @@ use omnistack::{
     config::{self, Config, PublicUrl},
     dashboard::Dashboard,
     email::{Mailer, UserContacts},
+    flag_variant::FlagVariants,
     health::Health,
     http::RateLimits,
     identity::{Entitlements, LimitedResources, PermissionCatalog},
@@ -216,7 +217,8 @@ async fn the_book_lists_the_values_that_context_always_has() {
         RealtimePublisher,
         Notifier,
         UserContacts,
-        PaymentProviders
+        PaymentProviders,
+        FlagVariants
     ];
 
     let shown = format!("{ctx:?}");

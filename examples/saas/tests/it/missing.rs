@@ -6,7 +6,7 @@ use omnistack::{
     app::{App, DevIdentity},
     config::Config,
     module::{Module, Registry},
-    storage::{FileService, Files},
+    storage::Files,
 };
 
 /// A module that requires a `T`.
@@ -57,14 +57,15 @@ async fn a_missing_value_has_its_public_path_and_the_call_that_provides_it() {
         omnistack::payments::PaymentLedger => "Payments::from_env()",
         omnistack::sms::SmsOutbox => "Sms::default()",
         omnistack::sms::SmsSuppressions => "Sms::default()",
-        FileService => "Files::from_env()",
+        omnistack::storage::FileService => "Files::from_env()",
         omnistack::storage::Storage => "Files::from_env()",
     ];
 }
 
 #[tokio::test]
 async fn what_a_module_with_a_problem_would_provide_is_no_further_problem() {
-    let builder = App::builder(Config::default()).with(DevIdentity::default()).with(needs::<FileService>());
+    let needs_files = needs::<omnistack::storage::FileService>();
+    let builder = App::builder(Config::default()).with(DevIdentity::default()).with(needs_files);
     let report = builder.with(Files::from_env()).set("STORAGE_PROVIDER", "attic").build().unwrap_err();
     assert!(report.0.len() == 1 && report.0[0].module == "files", "{report}");
 }
