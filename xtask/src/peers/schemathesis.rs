@@ -20,8 +20,12 @@ const EXCLUDED: &str = "^(signOut|endSession|deleteAccount|deleteTeam|leaveTeam|
 /// Runs every check on all other operations of `examples/saas`, on each database.
 pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     let postgres = vec![("DATABASE_URL", setting.servers.postgres.url.as_str())];
-    // The handlers are the same on both databases, so most generated requests go to one of them.
-    for (database, settings, examples) in [("SQLite", vec![], "5"), ("PostgreSQL", postgres, "20")] {
+    // The handlers are the same on both databases, so most generated requests go to one of them, and so do all that
+    // try the bounds of the schemas.
+    for (database, settings, phases, examples) in [
+        ("SQLite", vec![], "examples,fuzzing,stateful", "5"),
+        ("PostgreSQL", postgres, "examples,coverage,fuzzing,stateful", "20"),
+    ] {
         report.step(&format!("schemathesis on {database}"), || {
             let app = App::start(setting.app, &settings)?;
             // schemathesis writes files into its working directory.
@@ -40,7 +44,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
                 // cursors from a response are. The other assumes that deleted resources can't be restored.
                 .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance,use_after_free"])
                 .args(["--exclude-operation-id-regex", EXCLUDED])
-                .args(["--max-examples", examples, "--seed", "20250101"])
+                .args(["--phases", phases, "--max-examples", examples, "--seed", "20250101"])
                 .args(["--generation-database", "none", "--request-timeout", "10", "--no-color"]);
             command::run(&mut schemathesis).map_err(|failure| app.with_log(&failure))
         })?;
