@@ -14,7 +14,8 @@
 //!     Ok(answer.response.text())
 //! }
 //!
-//! # fn main() -> omnistack_core::Result<()> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> omnistack_core::Result<()> {
 //! # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
 //! // Without credentials of a provider in the settings, the built-in fake answers.
 //! let app = App::builder(config).with(Ai::from_env()).build()?;
