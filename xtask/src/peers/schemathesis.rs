@@ -24,7 +24,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
     // try the bounds of the schemas.
     for (database, settings, phases, examples) in [
         ("SQLite", vec![], "examples,fuzzing,stateful", "5"),
-        ("PostgreSQL", postgres, "examples,coverage,fuzzing,stateful", "20"),
+        ("PostgreSQL", postgres, "examples,coverage,fuzzing,stateful", "10"),
     ] {
         report.step(&format!("schemathesis on {database}"), || {
             let app = App::start(setting.app, &settings)?;
