@@ -88,9 +88,9 @@ impl AppBuilder {
         self
     }
 
-    /// Serves requests that match no route of the app by this router, within the app's middleware stack: for the routes
-    /// of an app that was there before. They get request ids, limits, compression, the form of errors and the log of the
-    /// app, and keep their own way to authenticate callers. The app has no page at `/` then.
+    /// Serves requests that match no route of the app by this router, within the app's middleware stack. It is meant for
+    /// the routes of an existing app. They get the app's request ids, limits, compression, form of errors and log, and
+    /// keep their own way to authenticate callers. The app has no page at `/` then.
     ///
     /// `HTTP_BODY_LIMIT`, `HTTP_TIMEOUT` and `HTTP_RATE_LIMIT` apply to them. A response with an error status and
     /// without a body, or with plain text, becomes an error of the app.

@@ -186,8 +186,8 @@ pub(super) async fn drop_scratch(dialect: Dialect, place: &DatabasePlace, name: 
     }
 }
 
-/// Verifies that a database that was restored from `archive` has all rows, and that its audit chains are intact and end
-/// as in the backup. Returns the number of verified audit entries.
+/// Verifies that a database that was restored from `archive` has all rows, and that its audit chains are intact and have
+/// the last entries of the backup. Returns the number of verified audit entries.
 pub(super) async fn verify(
     place: &DatabasePlace,
     expected: &DatabaseRecord,

@@ -1,4 +1,4 @@
-//! What modules add to backups, and where they can be stored.
+//! The objects that modules add to backups, and the places where backups can be stored.
 
 use std::fmt;
 

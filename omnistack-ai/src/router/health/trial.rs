@@ -2,8 +2,8 @@
 
 use super::ProviderHealth;
 
-/// The right of one call to find out whether a model answers again. If it is dropped before the call has a result, such
-/// as by a call that was routed and never sent, another call gets the trial.
+/// The right of one call to find out whether a model answers again. If it is dropped before the call has a result, another
+/// call gets the trial: a call that is routed may never be sent.
 #[derive(Debug)]
 pub(in crate::router) struct HealthTrial {
     health: ProviderHealth,

@@ -9,8 +9,8 @@ use omnistack_testkit::{TestDatabase, TestResponse, on_each_database};
 
 use super::{ADMIN, Customer, INVOICES, start};
 
-/// Asserts that a response is a 500 whose cause names the column, the row and the table, and that the client sees none
-/// of them.
+/// Asserts that a response is a 500 whose cause names the column, the row and the table, and that its body has no such
+/// name.
 fn assert_names(response: TestResponse, table: &str, id: &str, column: &str) {
     let response = response.expect_error(500, "INTERNAL_ERROR");
     let expected = format!("`{column}` of the row {id} of `{table}` can't be read");

@@ -14,10 +14,10 @@ const fn both(name: &'static str, sql: &'static str) -> Migration {
     Migration { name, postgres: sql, sqlite: sql }
 }
 
-const FIRST: Migration = both("0001_stars", "create table stars (name text not null, light bigint);");
+const CREATE_STARS: Migration = both("0001_stars", "create table stars (name text not null, light bigint);");
 const INDEX: Migration = both("0002_index", "create index stars_name on stars (name);");
-const ONE: Migrations = &[FIRST];
-const STARS: Migrations = &[FIRST, INDEX];
+const ONE: Migrations = &[CREATE_STARS];
+const STARS: Migrations = &[CREATE_STARS, INDEX];
 const MOONS: Migrations = &[both("0001_moons", "create table moons (name text not null)")];
 const ALL: &[(&str, Migrations)] = &[("stars", STARS), ("moons", MOONS)];
 
@@ -36,7 +36,7 @@ async fn applied(db: &Db, module: &'static str, migrations: Migrations) -> Vec<b
 
 on_each_database! {
     async fn an_error_names_module_and_migration(database: TestDatabase) {
-        const BROKEN: Migrations = &[FIRST, both("0002_broken", "create table ok (n bigint);\ninsert into nowhere values (1);")];
+        const BROKEN: Migrations = &[CREATE_STARS, both("0002_broken", "create table ok (n bigint);\ninsert into nowhere values (1);")];
         let db = database.open_db();
         let text = db.migrate("stars", BROKEN).await.unwrap_err().to_string();
         assert!(text.contains("`stars/0002_broken`") && text.contains("nowhere"), "{text}");
@@ -79,7 +79,7 @@ on_each_database! {
         assert!(empty.iter().all(|planned| planned.statements.iter().all(|it| it.locks.is_empty())), "no table yet");
         assert_eq!(applied(&db, "stars", STARS).await, [false, false]);
 
-        db.migrate("stars", &[FIRST]).await.unwrap();
+        db.migrate("stars", &[CREATE_STARS]).await.unwrap();
         fill(&db, 2000).await;
         let planned = db.plan_migrations(ALL, &MigrateOptions::new().to("stars/0002_index")).await.unwrap();
         assert_eq!(planned.len(), 1);
@@ -103,7 +103,7 @@ on_each_database! {
 
     async fn a_long_lock_of_a_large_table_is_refused_without_being_told_so(database: TestDatabase) {
         let db = database.open_db();
-        db.migrate("stars", &[FIRST]).await.unwrap();
+        db.migrate("stars", &[CREATE_STARS]).await.unwrap();
         fill(&db, 2000).await;
         let options = MigrateOptions::new().refuse_long_locks(2000);
         let error = db.migrate_all(ALL, &options).await.unwrap_err();
@@ -119,7 +119,7 @@ on_each_database! {
 
     async fn names_and_keywords_do_not_hide_a_large_table(database: TestDatabase) {
         const RENAMED: Migrations = &[
-            FIRST,
+            CREATE_STARS,
             both("0002_suns", "alter table stars rename to suns;\ncreate index suns_name on suns (name);"),
         ];
         const KEYWORD: Migrations = &[
@@ -127,7 +127,7 @@ on_each_database! {
             both("0002_index", "create index order_n on \"order\" (n);"),
         ];
         let db = database.open_db();
-        db.migrate("stars", &[FIRST]).await.unwrap();
+        db.migrate("stars", &[CREATE_STARS]).await.unwrap();
         fill(&db, 2000).await;
         let options = MigrateOptions::new().refuse_long_locks(2000);
         let error = db.migrate_all(&[("stars", RENAMED)], &options).await.unwrap_err().to_string();
@@ -159,7 +159,7 @@ on_each_database! {
 
 /// A second migration that waits on PostgreSQL, and takes long on SQLite.
 const LONG: Migrations = &[
-    FIRST,
+    CREATE_STARS,
     Migration {
         name: "0002_long",
         postgres: "create table half (n bigint); select pg_advisory_xact_lock(77)",
@@ -168,7 +168,7 @@ const LONG: Migrations = &[
     },
 ];
 /// The same migrations, of which the second ends at once.
-const SHORT: Migrations = &[FIRST, both("0002_long", "create table half (n bigint)")];
+const SHORT: Migrations = &[CREATE_STARS, both("0002_long", "create table half (n bigint)")];
 
 const URL: &str = "DOOMED_MIGRATION_URL";
 
@@ -212,7 +212,7 @@ async fn wait_for_second_migration(database: &TestDatabase) {
 #[tokio::test]
 async fn an_index_is_built_outside_a_transaction_and_again_after_an_interruption() {
     const UNIQUE: Migrations = &[
-        FIRST,
+        CREATE_STARS,
         both(
             "0002_unique",
             "-- no-transaction\ncreate index concurrently if not exists stars_light on stars (light);\n\
@@ -221,7 +221,7 @@ async fn an_index_is_built_outside_a_transaction_and_again_after_an_interruption
     ];
     let database = TestDatabase::postgres();
     let db = database.open_db();
-    db.migrate("stars", &[FIRST]).await.unwrap();
+    db.migrate("stars", &[CREATE_STARS]).await.unwrap();
     fill(&db, 2).await;
     let planned = db.explain_migration(&[("stars", UNIQUE)], "stars/0002_unique").await.unwrap();
     assert!(!planned.in_transaction && planned.long_locks(0).count() == 0, "{planned}");
@@ -239,8 +239,10 @@ async fn an_index_is_built_outside_a_transaction_and_again_after_an_interruption
 
 #[tokio::test]
 async fn an_index_of_another_table_is_not_taken_for_one_of_an_earlier_run() {
-    const CONCURRENT: Migrations =
-        &[FIRST, both("0002_light", "-- no-transaction\ncreate index concurrently stars_light on stars (light);")];
+    const CONCURRENT: Migrations = &[
+        CREATE_STARS,
+        both("0002_light", "-- no-transaction\ncreate index concurrently stars_light on stars (light);"),
+    ];
     let database = TestDatabase::postgres();
     let old = database.open_db();
     old.query("create table stars (light bigint)").execute().await.unwrap();
@@ -255,7 +257,7 @@ async fn an_index_of_another_table_is_not_taken_for_one_of_an_earlier_run() {
 async fn a_lock_of_a_moment_is_held_until_the_migration_ends() {
     const SAFE: &str = "alter table stars validate constraint bright";
     const VALIDATED: Migrations = &[
-        FIRST,
+        CREATE_STARS,
         both(
             "0002_bright",
             "alter table stars add constraint bright check (light > 0) not valid;\n\
@@ -263,11 +265,11 @@ async fn a_lock_of_a_moment_is_held_until_the_migration_ends() {
         ),
     ];
     const COPIED: Migrations = &[
-        FIRST,
+        CREATE_STARS,
         both("0002_copy", "alter table moons add column light bigint;\ncreate table suns as select * from stars;"),
     ];
     const SEPARATE: Migrations = &[
-        FIRST,
+        CREATE_STARS,
         both("0002_bright", "alter table stars add constraint bright check (light > 0) not valid"),
         both("0003_valid", SAFE),
     ];
@@ -289,10 +291,10 @@ async fn a_lock_of_a_moment_is_held_until_the_migration_ends() {
 
 #[tokio::test]
 async fn a_migration_waits_for_a_locked_table_without_a_queue_behind_it() {
-    const LIGHT: Migrations = &[FIRST, both("0002_color", "alter table stars add column color text")];
+    const LIGHT: Migrations = &[CREATE_STARS, both("0002_color", "alter table stars add column color text")];
     let database = TestDatabase::postgres();
     let db = open_with(&database, [("DATABASE_MIGRATION_LOCK_TIMEOUT", "20ms")]);
-    db.migrate("stars", &[FIRST]).await.unwrap();
+    db.migrate("stars", &[CREATE_STARS]).await.unwrap();
     let mut reader = db.begin().await.unwrap();
     reader.query("select * from stars").execute().await.unwrap();
     let text = db.migrate("stars", LIGHT).await.unwrap_err().to_string();

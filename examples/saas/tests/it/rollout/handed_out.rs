@@ -1,4 +1,4 @@
-//! What an app gives to its clients and accepts from them later: sessions, API keys, cursors, links, webhooks.
+//! Values that an app gives to its clients and accepts from them later: sessions, API keys, cursors, links, webhooks.
 
 #![cfg(test)]
 

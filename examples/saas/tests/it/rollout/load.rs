@@ -82,7 +82,7 @@ impl Rotation {
     }
 }
 
-/// What became of a load.
+/// The accepted and the failed requests of a load.
 #[derive(Debug, Default)]
 pub(super) struct LoadReport {
     /// The keys of the orders that were accepted, and the version that accepted each.
