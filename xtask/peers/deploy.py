@@ -296,7 +296,7 @@ def commands_of(root: Path, deploy: Path) -> set[str]:
     """Returns the command lines of the app that the book and the files print."""
     files = [path for path in deploy.rglob("*") if path.is_file() and path.suffix not in (".json", ".conf")]
     texts = [path.read_text() for path in files]
-    lines = [line for text in texts for line in re.findall(rf"{PROGRAM} ([a-z].*)", text)]
+    lines = [line for text in texts for line in arguments(text)]
     lines += re.findall(r"^Exec\w+=-?/usr/local/bin/acme (.*)", "\n".join(texts), re.MULTILINE)
     for page in (root / "docs/src").glob("*.md"):
         text = page.read_text()
@@ -304,9 +304,14 @@ def commands_of(root: Path, deploy: Path) -> set[str]:
         for block in re.findall(r"^ *```(?:sh|console)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
             block = block.replace("\\\n", " ")
             lines += re.findall(r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )*acme ([a-z].*)", block, re.MULTILINE)
-            lines += re.findall(rf"{PROGRAM} ([a-z].*)", block)
+            lines += arguments(block)
     # What follows belongs to the shell.
-    return {re.split(r"\s+(?:[|>;&#]|&&)|[\"']\]?$", line)[0].rstrip(" …") for line in lines}
+    return {re.split(r"\s+(?:[|>;&#]|&&)", line)[0].rstrip(" …") for line in lines}
+
+
+def arguments(text: str) -> list[str]:
+    """Returns the arguments of each call of the app's program, which may be in double quotes."""
+    return ["".join(found) for found in re.findall(rf'"{PROGRAM} ([a-z][^"]*)"|{PROGRAM} ([a-z].*)', text)]
 
 
 def seconds(text: str) -> int:
