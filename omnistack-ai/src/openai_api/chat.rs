@@ -64,11 +64,18 @@ impl ToSchema for ChatCompletionRequest {
 /// Answer in a conversation
 ///
 /// The request and the answer have the form of OpenAI's API; with `stream`, the answer is sent in pieces as server-sent
-/// events. The header `X-AI-Cache` (`exact=SECONDS` or `semantic=SECONDS`) shares the answers of equal requests of the
-/// tenant. Needs an API key with `ai:write`.
+/// events. Needs an API key with `ai:write`.
 #[utoipa::path(post, path = "/", operation_id = "create_chat_completion", request_body = ChatCompletionRequest,
+    params(("X-AI-Cache" = Option<String>, Header, description = "Shares the answers of equal requests of the tenant: \
+        `off`, `exact=SECONDS` or `semantic=SECONDS`.")),
     responses(
-    (status = 200, body = ChatCompletion, description = "The answer. With `stream`, events of type `text/event-stream`."),
+    (status = 200, body = ChatCompletion, description = "The answer. With `stream`, events of type `text/event-stream`.",
+        headers(
+            ("x-ai-call" = String, description = "The id of the call."),
+            ("x-ai-provider" = String, description = "The provider that answered."),
+            ("x-ai-cost-usd" = String, description = "The cost in US dollars, if the price is known."),
+            ("x-ai-cached" = bool, description = "Whether the answer is from the cache."),
+        )),
     (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong."),
     (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
     (status = 403, body = OpenAiError, description = "`model_not_allowed`: the plan does not include the model."),
@@ -106,6 +113,8 @@ const CALL: HeaderName = HeaderName::from_static("x-ai-call");
 const PROVIDER: HeaderName = HeaderName::from_static("x-ai-provider");
 const COST: HeaderName = HeaderName::from_static("x-ai-cost-usd");
 const CACHED: HeaderName = HeaderName::from_static("x-ai-cached");
+/// The headers with the account of a call.
+pub(super) const CALL_HEADERS: [HeaderName; 4] = [CALL, PROVIDER, COST, CACHED];
 
 /// Returns the account of a call as headers, since OpenAI's form has no place for it.
 pub(super) fn call_headers(call: &CallSummary) -> HeaderMap {
