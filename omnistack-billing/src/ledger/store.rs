@@ -1,6 +1,6 @@
 //! The SQL of the ledger.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use jiff::tz::TimeZone;
 use omnistack_core::{
@@ -12,7 +12,8 @@ use omnistack_core::{
 use sqlx::AssertSqlSafe;
 
 use super::{
-    aggregate::{DimensionDelta, DimensionKey, LateKey, UsageDelta, WindowDelta},
+    aggregate::{DimensionDelta, DimensionKey, LateKey, UsageSums, WindowDelta},
+    event::NewUsage,
     record::Candidate,
 };
 use crate::{
@@ -59,8 +60,7 @@ impl StoredKey {
 
 /// A row of `omni_usage_events`.
 pub(super) struct EventRow<'a> {
-    event: &'a UsageEvent,
-    hash: &'a [u8; 16],
+    new: &'a NewUsage,
     units: Option<i64>,
     billed_in: Option<Timestamp>,
     received_at: Timestamp,
@@ -69,22 +69,22 @@ pub(super) struct EventRow<'a> {
 impl<'a> EventRow<'a> {
     pub(super) fn new(candidate: &'a Candidate<'_>, now: Timestamp) -> Self {
         Self {
-            event: &candidate.new.event,
-            hash: &candidate.new.hash,
+            new: candidate.new,
             units: candidate.counted.map(|(_, units)| units),
             billed_in: candidate.billing.billed_in(),
             received_at: now,
         }
     }
 
-    fn bind(row: &mut Arguments, Self { event, hash, units, billed_in, received_at }: &Self) {
+    fn bind(row: &mut Arguments, Self { new, units, billed_in, received_at }: &Self) {
+        let NewUsage { event, quantity, hash, .. } = new;
         row.push(event.tenant);
         row.push(event.environment.as_str());
-        row.push(event.source.to_string());
-        row.push(event.id.clone().unwrap_or_default());
-        row.push(hash.to_vec());
-        row.push(event.meter.to_string());
-        row.push(event.quantity.normalize().to_string());
+        row.push(&*event.source);
+        row.push(new.id());
+        row.push(hash.as_slice());
+        row.push(&*event.meter);
+        row.push(quantity.as_str());
         row.push(*units);
         row.push(event.category.as_deref().map(str::to_owned));
         row.push(event.user);
@@ -237,10 +237,11 @@ impl WindowKeyRow {
 }
 
 /// Adds what events have added. Returns the windows that limits apply to, with what they have counted now.
-pub(super) async fn add(tx: &mut Tx, delta: UsageDelta, meters: &MeterSet) -> Result<Vec<WindowChange>, Error> {
-    let UsageDelta { windows, dimensions, late, uniques } = delta;
+pub(super) async fn add(tx: &mut Tx, sums: UsageSums<'_>, meters: &MeterSet) -> Result<Vec<WindowChange>, Error> {
+    let UsageSums { windows, dimensions, late, uniques } = sums;
     let mut uniques_of: HashMap<WindowKey, i64> = HashMap::new();
-    for key in insert_uniques(tx, uniques).await? {
+    let uniques: Vec<_> = uniques.into_iter().collect();
+    for key in insert_uniques(tx, &uniques).await? {
         *uniques_of.entry(key).or_default() += 1;
     }
     let rows = windows.into_iter().map(|(key, delta)| {
@@ -265,13 +266,11 @@ pub(super) async fn add(tx: &mut Tx, delta: UsageDelta, meters: &MeterSet) -> Re
 }
 
 /// Inserts users or categories of windows. Returns the window of each that is new in it.
-async fn insert_uniques(tx: &mut Tx, mut uniques: Vec<(WindowKey, String)>) -> Result<Vec<WindowKey>, Error> {
-    uniques.sort_unstable();
-    uniques.dedup();
+async fn insert_uniques(tx: &mut Tx, uniques: &[(WindowKey, Cow<'_, str>)]) -> Result<Vec<WindowKey>, Error> {
     let rows: Vec<WindowKeyRow> = INSERT_UNIQUES
-        .fetch_all(tx, &uniques, |row, (key, value)| {
+        .fetch_all(tx, uniques, |row, (key, value)| {
             bind_key(row, key);
-            row.push(value.clone());
+            row.push(&**value);
         })
         .await?;
     Ok(rows.into_iter().map(WindowKeyRow::into_key).collect())
@@ -280,29 +279,29 @@ async fn insert_uniques(tx: &mut Tx, mut uniques: Vec<(WindowKey, String)>) -> R
 fn bind_key(row: &mut Arguments, key: &WindowKey) {
     row.push(key.tenant);
     row.push(key.environment.as_str());
-    row.push(key.meter.clone());
+    row.push(key.meter.as_str());
     row.push(key.grain.as_str());
     row.push(key.start);
 }
 
-fn bind_window(row: &mut Arguments, (key, delta, uniques): &(WindowKey, WindowDelta, i64)) {
+fn bind_window(row: &mut Arguments, (key, delta, uniques): &(WindowKey, WindowDelta<'_>, i64)) {
     bind_key(row, key);
     row.push(delta.sum);
     row.push(delta.events);
     row.push(delta.max);
     row.push(delta.last);
-    row.push(delta.last_at);
-    row.push(delta.last_id.clone());
+    row.push(delta.latest.at);
+    row.push(delta.last_id());
     row.push(*uniques);
 }
 
-fn bind_dimension(row: &mut Arguments, (key, delta): &(DimensionKey, DimensionDelta)) {
+fn bind_dimension(row: &mut Arguments, (key, delta): &(DimensionKey<'_>, DimensionDelta)) {
     row.push(key.tenant);
     row.push(key.environment.as_str());
-    row.push(key.meter.clone());
+    row.push(key.meter);
     row.push(key.grain);
     row.push(key.start);
-    row.push(key.category.clone());
+    row.push(key.category);
     row.push::<UserId>(key.user);
     row.push::<ApiKeyId>(key.api_key);
     row.push(delta.sum);
@@ -313,7 +312,7 @@ fn bind_dimension(row: &mut Arguments, (key, delta): &(DimensionKey, DimensionDe
 fn bind_late(row: &mut Arguments, (key, delta): &(LateKey, DimensionDelta)) {
     row.push(key.tenant);
     row.push(key.environment.as_str());
-    row.push(key.meter.clone());
+    row.push(key.meter);
     row.push(key.billed_in);
     row.push(key.used_in);
     row.push(delta.sum);
