@@ -1,6 +1,6 @@
 //! Records events in a transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use omnistack_core::{
     clock::Timestamp,
@@ -143,7 +143,8 @@ impl Ledger {
         candidates
     }
 
-    /// Stores candidates whose ids are new, with what they add. Returns the stored hashes of the others, by position.
+    /// Stores candidates whose ids are new, with what they add. Returns the hashes of the stored events with the same ids
+    /// and other content, by position.
     async fn store(
         &self,
         tx: &mut Tx,
@@ -152,13 +153,12 @@ impl Ledger {
         outcomes: &mut [UsageOutcome],
     ) -> Result<HashMap<usize, [u8; 16]>, Error> {
         let rows: Vec<EventRow<'_>> = candidates.iter().map(|candidate| EventRow::new(candidate, now)).collect();
-        let stored = store::insert_events(tx, &rows).await?;
-        let stored: HashSet<EventKey<'_>> = stored.iter().map(store::StoredKey::key).collect();
+        let inserted = store::insert_events(tx, &rows).await?;
         let mut delta = UsageDelta::default();
         let mut known = Vec::new();
-        for candidate in candidates {
+        for (candidate, is_new) in candidates.iter().zip(inserted) {
             let Candidate { index, new, counted, billing } = candidate;
-            if !stored.contains(&EventKey::of(&new.event)) {
+            if !is_new {
                 known.push(candidate);
                 continue;
             }
@@ -170,11 +170,9 @@ impl Ledger {
                 None => UsageOutcome::Unmatched,
             };
         }
-        let mut hashes = HashMap::with_capacity(known.len());
-        for (candidate, hash) in store::stored_hashes(tx, &known).await? {
-            if hash != candidate.new.hash {
-                outcomes[candidate.index] = UsageOutcome::Conflict;
-            }
+        let mut hashes = HashMap::new();
+        for (candidate, hash) in store::conflicts(tx, &known).await? {
+            outcomes[candidate.index] = UsageOutcome::Conflict;
             hashes.insert(candidate.index, hash);
         }
         self.add(tx, delta).await?;
