@@ -10,6 +10,7 @@
 //! provider is asked.
 
 mod apply;
+mod attempt_row;
 mod change;
 mod chargeback;
 mod create;
@@ -24,6 +25,7 @@ mod model;
 mod postings;
 mod readable;
 mod refund;
+mod refund_row;
 mod resolve;
 mod routes;
 mod rows;

@@ -11,10 +11,12 @@ use omnistack_core::{
 use sqlx::AssertSqlSafe;
 
 use super::{
+    attempt_row::AttemptRow,
     dispute_rows::{self, DisputeRow},
     machine::PaymentState,
     model::{PaymentId, PaymentRefundId},
-    rows::{AttemptRow, PaymentRow, RefundRow, StoredPayment},
+    refund_row::RefundRow,
+    rows::{PaymentRow, StoredPayment},
 };
 
 const PAYMENT_COLUMNS: &str = "id, tenant_id, environment, request_key, amount, currency, method, capture, country,
