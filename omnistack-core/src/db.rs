@@ -42,6 +42,8 @@ compile_error!("omnistack-core needs a database: enable the feature `sqlite` or 
 mod bulk;
 #[doc(hidden)]
 pub mod column_type;
+#[cfg(feature = "postgres")]
+mod columns;
 mod error;
 mod group_commit;
 mod migrate;

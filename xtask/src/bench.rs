@@ -174,13 +174,13 @@ fn sections(printed: &str) -> Vec<PageSection> {
         .collect()
 }
 
-/// Returns a section that describes the machine, the compiler and the profile.
+/// Returns a section that describes the machine, the compiler and the optimisation.
 fn machine() -> Result<PageSection> {
     let cores = std::thread::available_parallelism().context("counting cores")?;
     let rustc = command::output_of(Command::new("rustc").arg("--version"))?;
     let version = rustc.split_whitespace().nth(1).unwrap_or_default();
     let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
-    let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, release profile.");
+    let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, optimised for speed.");
     Ok(PageSection { name: "machine".to_owned(), body })
 }
 
