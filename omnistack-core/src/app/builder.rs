@@ -292,9 +292,8 @@ impl AppBuilder {
         let public_url = registry.config.read_settings::<AppSettings>().ok().and_then(|app| app.public_url);
         let server = public_url.as_ref().map_or("/", PublicUrl::as_str);
         let were_removed = registry.route_changes.removed_any();
-        let openapi = description.document(&self.title, &self.version, server, were_removed);
         let versions = description.versions();
-        drop(description);
+        let openapi = Arc::new(description.finish(&self.title, &self.version, server, were_removed));
         for check in wired.checks {
             health.add(check);
         }

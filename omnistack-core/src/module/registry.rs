@@ -160,6 +160,8 @@ pub struct Registry {
 
 impl Registry {
     pub(crate) fn new(config: Config, clock: Clock, title: String, version: String) -> Self {
+        // A test rarely asks for the document.
+        let description = OpenApiBuilder::new(config.environment() == Environment::Test);
         Self {
             module: "core",
             config,
@@ -170,7 +172,7 @@ impl Registry {
             routes: Vec::new(),
             route_changes: RouteChanges::default(),
             required_routes: Vec::new(),
-            description: OpenApiBuilder::new(),
+            description,
             agent_operations: Vec::new(),
             permissions: BTreeSet::new(),
             required_limits: Vec::new(),
