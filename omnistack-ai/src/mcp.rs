@@ -17,8 +17,8 @@ use axum::{
 };
 use omnistack_core::{
     app::OwnRoutes,
-    config::{Environment, PublicUrl},
-    http::HeaderName,
+    config::{Environment, PublicUrl, SettingValue as _},
+    http::{CorsOrigin, HeaderName},
     identity::{AccessLevel, Authenticator},
     module::{Api, Mount, Registry},
 };
@@ -50,6 +50,12 @@ type McpService = StreamableHttpService<AppTools, NeverSessionManager>;
 /// Registers `/mcp`, if the app authenticates callers.
 pub(crate) fn register(registry: &mut Registry) {
     let Some(settings) = registry.config::<McpSettings>() else { return };
+    if let Some(wrong) = settings.origins.iter().find(|origin| !is_origin(origin)) {
+        registry.report_problem(
+            format!("AI_MCP_ORIGINS: `{wrong}` is not an origin"),
+            "use scheme, host and port, such as https://agents.example.com:443",
+        );
+    }
     let origins = allowed_origins(&registry.public_url(), registry.environment(), settings.origins);
     let (name, version) = (registry.app_name().to_owned(), registry.app_version().to_owned());
     registry
@@ -109,6 +115,11 @@ fn allowed_origins(public: &PublicUrl, environment: Environment, settings: Vec<S
     origins
 }
 
+/// Returns whether an entry of `AI_MCP_ORIGINS` can match: an origin, also with any port, as in `http://localhost:*`.
+fn is_origin(text: &str) -> bool {
+    CorsOrigin::parse(text.strip_suffix(":*").unwrap_or(text)).is_ok_and(|origin| !origin.is_any())
+}
+
 /// Returns the origin of a URL, with its port.
 fn origin_of(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
@@ -124,6 +135,14 @@ fn origin_of(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_have_a_scheme_and_no_path() {
+        assert!(["https://agents.example.com:443", "http://localhost:*"].into_iter().all(is_origin));
+        for text in ["agents.example.com", "*", "https://*.example.com", "https://example.com/mcp", "null"] {
+            assert!(!is_origin(text), "{text}");
+        }
+    }
 
     #[test]
     fn an_origin_has_a_port() {

@@ -30,6 +30,7 @@ use crate::{
     http,
     scan::SharedScanner,
     signed_urls::SIGNED_URL_PATH,
+    sniff,
 };
 
 /// The bytes that a multipart form may have in addition to its file.
@@ -164,6 +165,16 @@ impl Files {
     }
 }
 
+/// Reports patterns of media types that match no file.
+fn report_unusable_types(registry: &mut Registry, setting: &str, types: &[String]) {
+    if let Some(wrong) = types.iter().find(|pattern| !sniff::is_pattern(pattern)) {
+        registry.report_problem(
+            format!("{setting}: `{wrong}` is not a media type"),
+            "use media types such as `application/pdf`, or `image/*`",
+        );
+    }
+}
+
 impl Module for Files {
     fn name(&self) -> &'static str {
         "files"
@@ -175,6 +186,8 @@ impl Module for Files {
         let Some(archives) = registry.config::<ArchivalSettings>() else { return };
         let Some(keys) = registry.config::<IdempotencySettings>() else { return };
         let Some(exports) = registry.config::<ExportSettings>() else { return };
+        report_unusable_types(registry, "FILES_TYPES", &settings.types);
+        report_unusable_types(registry, "ARCHIVAL_TYPES", &archives.types);
         let Some(make) = self.provider(registry) else { return };
         #[cfg(feature = "thumbnails")]
         let thumbnails = self.thumbnails(registry);

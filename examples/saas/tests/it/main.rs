@@ -7,6 +7,7 @@ mod audit;
 mod disabled_webhook;
 mod docs;
 mod doctor;
+mod every_operation;
 mod health;
 mod jobs;
 mod lists;
