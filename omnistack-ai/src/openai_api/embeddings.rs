@@ -22,8 +22,8 @@ use utoipa_axum::routes;
 
 use super::{
     OpenAiApi,
+    call_headers::call_headers,
     caller::{ai_caller, call_options},
-    chat::call_headers,
     error_form::OpenAiError,
     failure::http_error,
     fields::{FieldProblem, ObjectFields},
