@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+    openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
 };
 use utoipa_axum::routes;
 
@@ -49,14 +49,15 @@ pub(super) struct ResponseRequest(#[garde(skip)] Map<String, Value>);
 impl PartialSchema for ResponseRequest {
     fn schema() -> RefOr<Schema> {
         let of_type = |kind: Type| ObjectBuilder::new().schema_type(kind);
+        let items = ArrayBuilder::new().items(of_type(Type::Object)).min_items(Some(1));
         of_type(Type::Object)
             .description(Some(
-                "A request in OpenAI's form. `input` is a text or a list of items. Further fields of that form are \
-                 accepted, but for those that need stored responses or built-in tools.",
+                "A request in OpenAI's form. Further fields of that form are accepted, but for those that need stored \
+                 responses or built-in tools.",
             ))
             .property("model", of_type(Type::String).min_length(Some(1)).max_length(Some(MAX_MODEL_BYTES)))
             .required("model")
-            .property("input", ObjectBuilder::new())
+            .property("input", OneOfBuilder::new().item(of_type(Type::String)).item(items))
             .required("input")
             .property("instructions", of_type(Type::String))
             .property("max_output_tokens", of_type(Type::Integer).minimum(Some(1)))
