@@ -88,15 +88,23 @@ async fn an_estimate_is_never_more_than_the_reservation() {
 
 #[tokio::test]
 async fn both_turns_of_a_repair_count_although_one_is_estimated() {
-    let first = TestLlm::new("fake", [reply("no"), uncounted(r#"{"n":1} "#)]);
+    let valid = || uncounted(r#"{"n":1} "#);
+    let first = TestLlm::new("fake", [valid(), reply("no"), valid(), uncounted(&"no ".repeat(40)), valid()]);
     let app = start_plain(&first, &TestLlm::new("second", [])).await;
     let mut request = ChatRequest::new(super::ROUTE, [Message::user("a number")]);
     let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] });
     request.output = OutputFormat::JsonSchema { name: "number".into(), schema, strict: false };
-    let answer = gateway(&app).complete(tenant(), request, options()).await.unwrap();
+    let gateway = gateway(&app);
+    let call = || gateway.complete(tenant(), request.clone(), options());
+    let of_one_turn = call().await.unwrap().call.usage;
+    let answer = call().await.unwrap();
     assert!(answer.call.usage_is_estimated);
-    assert!(answer.call.usage.input > 10, "{:?}", answer.call.usage);
+    assert!(answer.call.usage.input > 10 + of_one_turn.input, "{:?}", answer.call.usage);
     assert_eq!(answer.call.usage.output, 5 + 2);
+    // The input of the second turn has the first answer, of 30 tokens, and the problems.
+    let of_both = call().await.unwrap().call.usage;
+    assert!(of_both.input > 2 * of_one_turn.input + 30, "{of_both:?}");
+    assert_eq!(of_both.output, 30 + 2);
 }
 
 /// A call that may be repaired reserves both turns; a stream is not repaired.
