@@ -31,6 +31,7 @@ pub use model::{
 pub use provider::{PaymentProvider, ProviderFeature, ProviderProfile};
 pub use providers::PaymentProviders;
 pub use subscription::{
-    CancelTime, ChangePreview, ChangeTime, MeterReport, MeterReportOutcome, NewProviderSubscription,
-    ProviderSubscription, ProviderSubscriptionStatus, SubscriptionChange, SubscriptionItem, TrialEndBehavior,
+    CancelTime, ChangePreview, ChangeTime, DiscountDuration, DiscountReduction, MeterReport, MeterReportOutcome,
+    NewProviderSubscription, ProviderSubscription, ProviderSubscriptionStatus, SubscriptionChange,
+    SubscriptionDiscount, SubscriptionItem, TrialEndBehavior,
 };
