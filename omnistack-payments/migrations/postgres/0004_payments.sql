@@ -167,7 +167,7 @@ create table omni_payment_entries (
     currency text not null,
     created_at timestamptz not null
 );
-create index omni_payment_entries_tenant_id_idx on omni_payment_entries (tenant_id, environment, account);
+create index omni_payment_entries_tenant_id_idx on omni_payment_entries (tenant_id, id);
 create index omni_payment_entries_payment_id_idx on omni_payment_entries (payment_id);
 alter table omni_payment_entries enable row level security;
 alter table omni_payment_entries force row level security;

@@ -152,7 +152,7 @@ create table omni_payment_entries (
     currency text not null,
     created_at text not null
 ) strict;
-create index omni_payment_entries_tenant_id_idx on omni_payment_entries (tenant_id, environment, account);
+create index omni_payment_entries_tenant_id_idx on omni_payment_entries (tenant_id, id);
 create index omni_payment_entries_payment_id_idx on omni_payment_entries (payment_id);
 
 -- A row counts the calls of a day of UTC with the same result and about the same duration.
