@@ -1,5 +1,5 @@
-//! Documents of invoices: HTML always, PDF with the feature `invoice-pdf`, and e-invoices of EN 16931 and
-//! XRechnung (UBL and CII) with the feature `e-invoice`.
+//! Documents of invoices: HTML always, PDF with the feature `invoice-pdf`, e-invoices of EN 16931 and XRechnung (UBL and
+//! CII) with the feature `e-invoice`, and both in one file with the feature `factur-x`.
 //!
 //! They are made on demand from the invoice, which never changes, so they are not stored.
 
