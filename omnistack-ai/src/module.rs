@@ -131,6 +131,9 @@ impl Module for Ai {
         export::register(registry);
         #[cfg(feature = "mcp")]
         crate::mcp::register(registry);
+        // Reports those that are set.
+        #[cfg(not(feature = "mcp"))]
+        registry.config::<crate::mcp::McpSettings>();
     }
 
     async fn stop(&self, ctx: &Context) {

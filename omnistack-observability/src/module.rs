@@ -183,7 +183,11 @@ impl Module for Observability {
 /// Reports errors to the recorder of error analytics, and to Sentry.
 fn report_errors(registry: &mut Registry, recorder: Option<ErrorRecorder>, service: &Service) {
     #[cfg(not(feature = "sentry"))]
-    let _ = service;
+    {
+        // Reports those that are set.
+        registry.config::<crate::sentry::SentrySettings>();
+        let _ = service;
+    }
     let observers = ErrorObservers {
         recorder,
         #[cfg(feature = "sentry")]
