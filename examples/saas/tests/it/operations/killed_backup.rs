@@ -22,7 +22,7 @@ const ROW_BYTES: usize = 4 * 1024 * 1024;
 const MAX_ATTEMPTS: usize = 20;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a backup does when it is killed.
+/// The work that a backup does when it is killed.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     /// It copies the database into its temporary directory.
