@@ -131,7 +131,7 @@ impl Module for Ai {
         export::register(registry);
         #[cfg(feature = "mcp")]
         crate::mcp::register(registry);
-        // Reports those that are set.
+        // Reports each of the settings that is set.
         #[cfg(not(feature = "mcp"))]
         registry.config::<crate::mcp::McpSettings>();
     }

@@ -139,7 +139,7 @@ fn fix_of_missing(_: &str) -> String {
 
 #[cfg(not(feature = "providers"))]
 fn http_providers(registry: &mut Registry) -> Vec<Arc<dyn LlmProvider>> {
-    // Reports those that are set.
+    // Reports each of the settings that is set.
     registry.config::<AiProviderSettings>();
     Vec::new()
 }

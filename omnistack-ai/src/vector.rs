@@ -173,7 +173,7 @@ fn index_source(registry: &mut Registry, settings: &VectorSettings) -> Option<Ve
 
 #[cfg(not(feature = "qdrant"))]
 fn index_source(registry: &mut Registry, settings: &VectorSettings) -> Option<VectorIndexSource> {
-    // Reports those that are set.
+    // Reports each of the settings that is set.
     registry.config::<settings::QdrantSettings>();
     if settings.engine == VectorEngine::Qdrant {
         registry.report_problem(

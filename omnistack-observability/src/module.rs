@@ -184,7 +184,7 @@ impl Module for Observability {
 fn report_errors(registry: &mut Registry, recorder: Option<ErrorRecorder>, service: &Service) {
     #[cfg(not(feature = "sentry"))]
     {
-        // Reports those that are set.
+        // Reports each of the settings that is set.
         registry.config::<crate::sentry::SentrySettings>();
         let _ = service;
     }

@@ -178,7 +178,7 @@ impl Module for Files {
         let Some(make) = self.provider(registry) else { return };
         #[cfg(feature = "thumbnails")]
         let thumbnails = self.thumbnails(registry);
-        // Reports those that are set.
+        // Reports each of the settings that is set.
         #[cfg(not(feature = "thumbnails"))]
         registry.config::<crate::config::ThumbnailSettings>();
         let archive = archives.directory.as_ref().map(|directory| Storage::new(Local::new(directory)));

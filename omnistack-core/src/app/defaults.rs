@@ -65,7 +65,7 @@ impl Module for SharedState {
         let shared = crate::redis::register(registry);
         #[cfg(not(feature = "redis"))]
         let shared = {
-            // Reports those that are set.
+            // Reports each of the settings that is set.
             registry.config::<crate::redis::RedisSettings>();
             None
         };
