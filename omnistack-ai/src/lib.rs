@@ -67,6 +67,9 @@ mod http_provider;
 mod json_schema;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(not(feature = "mcp"))]
+#[path = "mcp/settings.rs"]
+mod mcp;
 mod media;
 mod module;
 mod openai_api;

@@ -7,6 +7,9 @@
 mod e_invoice;
 #[cfg(feature = "invoice-pdf")]
 mod font;
+#[cfg(not(feature = "invoice-pdf"))]
+#[path = "invoice_document/font/settings.rs"]
+mod font;
 mod html;
 #[cfg(feature = "invoice-pdf")]
 mod pdf;
@@ -19,7 +22,8 @@ use omnistack_core::{
 };
 
 #[cfg(feature = "invoice-pdf")]
-use self::font::{InvoiceFont, InvoiceFontSettings};
+use self::font::InvoiceFont;
+use self::font::InvoiceFontSettings;
 use crate::invoice::Invoices;
 
 /// The state of the routes.
@@ -32,16 +36,15 @@ struct InvoiceDocuments {
 
 /// Registers the routes of documents, which exist if the app authenticates callers.
 pub(crate) fn register(registry: &mut Registry) {
+    let Some(settings) = registry.config::<InvoiceFontSettings>() else { return };
+    #[cfg(not(feature = "invoice-pdf"))]
+    let _ = settings;
     #[cfg(feature = "invoice-pdf")]
-    let font = {
-        let Some(settings) = registry.config::<InvoiceFontSettings>() else { return };
-        match InvoiceFont::load(settings.font.as_deref()) {
-            Ok(font) => font,
-            Err(problem) => {
-                registry
-                    .report_problem(problem, "set BILLING_INVOICE_FONT to a TrueType or OpenType font, or unset it");
-                return;
-            }
+    let font = match InvoiceFont::load(settings.font.as_deref()) {
+        Ok(font) => font,
+        Err(problem) => {
+            registry.report_problem(problem, "set BILLING_INVOICE_FONT to a TrueType or OpenType font, or unset it");
+            return;
         }
     };
     let state = move |ctx: &Context| -> Result<InvoiceDocuments, MissingDependency> {

@@ -191,6 +191,9 @@ impl Module for Files {
         let Some(make) = self.provider(registry) else { return };
         #[cfg(feature = "thumbnails")]
         let thumbnails = self.thumbnails(registry);
+        // Reports each of the settings that is set.
+        #[cfg(not(feature = "thumbnails"))]
+        registry.config::<crate::config::ThumbnailSettings>();
         let archive = archives.directory.as_ref().map(|directory| Storage::new(Local::new(directory)));
         let archive = self.archive.clone().or(archive);
         let rules: Vec<_> =
@@ -300,6 +303,25 @@ impl fmt::Debug for Files {
     }
 }
 
+/// Reports a provider that does not exist, or that is not compiled in.
+fn report_unknown_provider(registry: &mut Registry, provider: &str) {
+    let (feature, package) = match provider {
+        "s3" | "r2" => ("s3", "omnistack-storage"),
+        "gcs" | "azure" => (provider, "omnistack-storage"),
+        "cloudinary" => (provider, "omnistack"),
+        _ => {
+            let what = format!("`STORAGE_PROVIDER` is `{provider}`, and there is no such provider");
+            let fix = "set it to `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`";
+            registry.report_problem(what, fix);
+            return;
+        }
+    };
+    registry.report_problem(
+        format!("`STORAGE_PROVIDER` is `{provider}`, but this program is compiled without the feature `{feature}`"),
+        format!("add the feature `{feature}` to `{package}` in Cargo.toml, or set another provider"),
+    );
+}
+
 #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary")))]
 mod buckets {
     use omnistack_core::module::Registry;
@@ -308,8 +330,7 @@ mod buckets {
     use crate::config::StorageSettings;
 
     pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<StorageFactory> {
-        let what = format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
-        registry.report_problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
+        super::report_unknown_provider(registry, &settings.provider);
         None
     }
 
@@ -337,12 +358,7 @@ mod buckets {
         match opened {
             Ok(_) => {}
             Err(OpenError::Unknown) => {
-                let what =
-                    format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
-                registry.report_problem(
-                    what,
-                    "set `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`, and enable its Cargo feature",
-                );
+                super::report_unknown_provider(registry, &settings.provider);
                 return None;
             }
             Err(OpenError::Absent(name)) => {
@@ -384,7 +400,10 @@ mod buckets {
             Ok(BucketLocation::new(move |provider, bucket| {
                 let settings = backup.bucket(&storage, provider, bucket);
                 open(&settings, client.client()?, clock.clone()).map_err(|error| match error {
-                    OpenError::Unknown => format!("`{provider}` is not compiled in: enable its Cargo feature").into(),
+                    OpenError::Unknown => {
+                        let fix = "add its feature to `omnistack-storage` in Cargo.toml";
+                        format!("this program is compiled without the provider `{provider}`: {fix}").into()
+                    }
                     OpenError::Absent(name) => {
                         let name = name.replacen("STORAGE", "BACKUP_STORAGE", 1);
                         format!("`{name}` is not set, which the provider `{provider}` needs").into()

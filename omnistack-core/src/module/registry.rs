@@ -36,7 +36,7 @@ use super::{
 use crate::{
     BoxError, ShutdownToken,
     clock::Clock,
-    config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
+    config::{AppSettings, Config, ConfigProblem, Environment, PublicUrl, SettingsSection},
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
     http::HttpSettings,
@@ -290,13 +290,12 @@ impl Registry {
     /// Reads the module's settings. Returns `None` if they are invalid; the build then fails and reports the
     /// problems.
     pub fn config<S: SettingsSection>(&mut self) -> Option<S> {
-        self.config
-            .read_settings()
-            .map_err(|problems| {
-                let module = self.module;
-                self.problems.extend(problems.into_iter().map(|problem| Problem::from_setting(module, &problem)));
-            })
-            .ok()
+        self.config.read_settings().map_err(|problems| self.report_settings(&problems)).ok()
+    }
+
+    /// Reports problems with settings.
+    pub(crate) fn report_settings(&mut self, problems: &[ConfigProblem]) {
+        self.problems.extend(problems.iter().map(|problem| Problem::from_setting(self.module, problem)));
     }
 
     /// Returns the environment in which the app runs.
