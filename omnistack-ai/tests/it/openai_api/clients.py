@@ -57,7 +57,14 @@ def models():
 def embeddings():
     default = client.embeddings.create(model="fake-embedding", input="abc")
     floats = client.embeddings.create(model="fake-embedding", input="abc", encoding_format="float")
-    return {"default": list(map(float, default.data[0].embedding)), "float": floats.data[0].embedding}
+    vectors = {"default": list(map(float, default.data[0].embedding)), "float": floats.data[0].embedding}
+    return {**vectors, "numpy": sys.modules.get("numpy") is not None}
+
+
+def embeddings_without_numpy():
+    # An import of it fails from now on.
+    sys.modules["numpy"] = None
+    return embeddings()
 
 
 def schema_case():
@@ -144,6 +151,7 @@ cases = {
     "abort": abort,
     "models": models,
     "embeddings": embeddings,
+    "embeddings_without_numpy": embeddings_without_numpy,
     "schema": schema_case,
     "tools": tools,
     "respond": respond,

@@ -73,6 +73,16 @@ async fn openais_clients_work() {
     }
 }
 
+/// The client asks for Base64, and decodes it by numpy if it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn embeddings_are_read_with_and_without_numpy() {
+    for (case, has_numpy) in [("embeddings", true), ("embeddings_without_numpy", false)] {
+        let read = run_alone(python(), case, &ScriptedProvider::default()).await;
+        assert_eq!((&read["default"], &read["numpy"]), (&json!([0.5, -1.25, 3.0]), &json!(has_numpy)), "{case}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn openais_clients_read_responses() {
