@@ -5,6 +5,7 @@
 
 mod arguments;
 mod server;
+mod settings;
 mod tools;
 
 use std::{sync::Arc, time::Duration};
@@ -17,8 +18,8 @@ use axum::{
 };
 use omnistack_core::{
     app::OwnRoutes,
-    config::{Environment, PublicUrl},
-    http::HeaderName,
+    config::{Environment, PublicUrl, SettingValue as _},
+    http::{CorsOrigin, HeaderName},
     identity::{AccessLevel, Authenticator},
     module::{Api, Mount, Registry},
 };
@@ -27,6 +28,7 @@ use rmcp::transport::{
 };
 
 use server::{AppTools, ToolCatalog};
+use settings::McpSettings;
 
 /// Largest request, in bytes.
 const MAX_REQUEST_BYTES: u64 = 1024 * 1024;
@@ -35,21 +37,18 @@ const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest duration of a request: a call of a tool, and the messages around it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(130);
 
-omnistack_core::settings! {
-    /// Tools for agents (Model Context Protocol).
-    pub(crate) struct McpSettings {
-        /// Origins of web pages that may call `/mcp`, such as `https://agents.example.com:443`, besides that of
-        /// `PUBLIC_URL` and, outside production, those of this machine. Programs that are no web pages send no origin.
-        pub(crate) origins: Vec<String> = "AI_MCP_ORIGINS";
-    }
-}
-
 /// The service of the route.
 type McpService = StreamableHttpService<AppTools, NeverSessionManager>;
 
 /// Registers `/mcp`, if the app authenticates callers.
 pub(crate) fn register(registry: &mut Registry) {
     let Some(settings) = registry.config::<McpSettings>() else { return };
+    if let Some(wrong) = settings.origins.iter().find(|origin| !is_origin(origin)) {
+        registry.report_problem(
+            format!("AI_MCP_ORIGINS: `{wrong}` is not an origin"),
+            "use scheme, host and port, such as https://agents.example.com:443",
+        );
+    }
     let origins = allowed_origins(&registry.public_url(), registry.environment(), settings.origins);
     let (name, version) = (registry.app_name().to_owned(), registry.app_version().to_owned());
     registry
@@ -109,6 +108,11 @@ fn allowed_origins(public: &PublicUrl, environment: Environment, settings: Vec<S
     origins
 }
 
+/// Returns whether an entry of `AI_MCP_ORIGINS` can match: an origin, also with any port, as in `http://localhost:*`.
+fn is_origin(text: &str) -> bool {
+    CorsOrigin::parse(text.strip_suffix(":*").unwrap_or(text)).is_ok_and(|origin| !origin.is_any())
+}
+
 /// Returns the origin of a URL, with its port.
 fn origin_of(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
@@ -124,6 +128,14 @@ fn origin_of(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_have_a_scheme_and_no_path() {
+        assert!(["https://agents.example.com:443", "http://localhost:*"].into_iter().all(is_origin));
+        for text in ["agents.example.com", "*", "https://*.example.com", "https://example.com/mcp", "null"] {
+            assert!(!is_origin(text), "{text}");
+        }
+    }
 
     #[test]
     fn an_origin_has_a_port() {

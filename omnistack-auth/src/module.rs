@@ -222,6 +222,12 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
+        if let Some(domain) = settings.tenant_domain.as_deref().filter(|domain| !tenant_selection::is_domain(domain)) {
+            registry.report_problem(
+                format!("TENANT_DOMAIN: `{domain}` is not a domain"),
+                "write the domain alone, in ASCII, such as example.com",
+            );
+        }
         for pattern in self.without.iter().flat_map(|routes| routes.patterns()) {
             registry.leave_out_routes(pattern);
         }

@@ -75,6 +75,7 @@ pub use migrate::{
     TableLock, TableLockMode,
 };
 pub use observe::{QueryEvent, QueryObserver};
+pub(crate) use pools::missing_feature;
 pub use pools::{AppPools, Dialect};
 pub use query::{IntoSql, Sql, SqlQuery};
 #[cfg(feature = "postgres")]

@@ -13,10 +13,11 @@ use utoipa_axum::routes;
 
 /// The log levels of a process.
 #[derive(Debug, Serialize, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
 struct LogLevelBody {
     /// A level, or levels by target: `off`, `error`, `warn`, `info`, `debug` or `trace`, as in
     /// `info,omnistack::db=debug`.
-    #[garde(length(max = 1000))]
+    #[garde(length(chars, max = 1000))]
     #[schema(example = "info,omnistack::db=debug", max_length = 1000)]
     level: String,
 }

@@ -74,17 +74,20 @@ impl Observability {
         Self::default()
     }
 
-    fn register_metrics(registry: &mut Registry, service: &Service) {
-        let Some(settings) = registry.config::<MetricsSettings>().filter(|settings| settings.enabled) else { return };
+    /// Registers the metrics. Returns whether they are sent by OTLP.
+    fn register_metrics(registry: &mut Registry, service: &Service) -> bool {
+        let Some(settings) = registry.config::<MetricsSettings>().filter(|settings| settings.enabled) else {
+            return false;
+        };
         let Some(recorder) = Recorder::install() else {
             registry.report_problem(
                 "the program has installed a recorder for metrics before the module `observability`",
                 "remove that recorder, or set METRICS_ENABLED=false",
             );
-            return;
+            return false;
         };
         // Without a database, the missing settings are reported already.
-        let Some(db) = registry.provided::<Db>() else { return };
+        let Some(db) = registry.provided::<Db>() else { return false };
         db.observe(StatementMetrics::default());
         registry.provide(HttpMetrics::default());
         let source = MetricsSource {
@@ -92,7 +95,7 @@ impl Observability {
             process: ProcessMetrics::new(registry.clock(), registry.app_version()),
             pool: PoolMetrics::new(db),
         };
-        push::register(registry, &source, service);
+        let pushes = push::register(registry, &source, service);
         let upkeep = source.recorder.clone();
         registry.background_service("metrics upkeep", move |_| {
             Ok(move |shutdown: ShutdownToken| {
@@ -118,6 +121,7 @@ impl Observability {
                 registry.routes(Mount::root("/metrics", access).during_maintenance(), routes::api(), |_| Ok(state));
             }
         }
+        pushes
     }
 }
 
@@ -134,9 +138,10 @@ impl Module for Observability {
             version: registry.app_version().to_owned(),
             environment: registry.environment().to_string(),
         };
-        Self::register_metrics(registry, &service);
+        let pushes_metrics = Self::register_metrics(registry, &service);
         counts::register(registry);
         if let Some(settings) = registry.config::<TraceSettings>() {
+            settings.report_problems(registry, pushes_metrics);
             if settings.is_on() {
                 registry.require::<Client>();
                 registry.provide(service.clone());
@@ -183,7 +188,11 @@ impl Module for Observability {
 /// Reports errors to the recorder of error analytics, and to Sentry.
 fn report_errors(registry: &mut Registry, recorder: Option<ErrorRecorder>, service: &Service) {
     #[cfg(not(feature = "sentry"))]
-    let _ = service;
+    {
+        // Reports each of the settings that is set.
+        registry.config::<crate::sentry::SentrySettings>();
+        let _ = service;
+    }
     let observers = ErrorObservers {
         recorder,
         #[cfg(feature = "sentry")]

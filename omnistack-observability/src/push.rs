@@ -37,10 +37,12 @@ omnistack_core::settings! {
     }
 }
 
-/// Registers the service that sends metrics, if the settings say so.
-pub(crate) fn register(registry: &mut Registry, source: &MetricsSource, service: &Service) {
-    let Some(settings) = registry.config::<MetricsExportSettings>().filter(|settings| settings.otlp) else { return };
-    let Some(traces) = registry.config::<TraceSettings>() else { return };
+/// Registers the service that sends metrics, if the settings say so. Returns whether they do.
+pub(crate) fn register(registry: &mut Registry, source: &MetricsSource, service: &Service) -> bool {
+    let Some(settings) = registry.config::<MetricsExportSettings>().filter(|settings| settings.otlp) else {
+        return false;
+    };
+    let Some(traces) = registry.config::<TraceSettings>() else { return true };
     let (source, service, clock) = (source.clone(), service.clone(), registry.clock());
     registry.require::<Client>();
     registry.background_service("metrics export", move |ctx| {
@@ -58,6 +60,7 @@ pub(crate) fn register(registry: &mut Registry, source: &MetricsSource, service:
             async move { exporter.run(settings.interval, shutdown).await }
         })
     });
+    true
 }
 
 #[derive(Clone)]

@@ -16,6 +16,7 @@ mod chargeback;
 mod create;
 mod dispute;
 mod dispute_rows;
+mod dispute_searches;
 mod export;
 mod failure;
 mod find_disputes;
@@ -78,6 +79,7 @@ pub(crate) fn register(registry: &mut Registry, services: Vec<ServiceSources>) {
         .tenant_tables([
             "omni_payment_entries",
             "omni_payment_disputes",
+            "omni_dispute_searches",
             "omni_payment_refunds",
             "omni_payment_attempts",
             "omni_payments",

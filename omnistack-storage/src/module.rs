@@ -33,6 +33,7 @@ use crate::{
     http,
     scan::SharedScanner,
     signed_urls::SIGNED_URL_PATH,
+    sniff,
 };
 
 /// The bytes that a multipart form may have in addition to its file.
@@ -167,6 +168,16 @@ impl Files {
     }
 }
 
+/// Reports patterns of media types that match no file.
+fn report_unusable_types(registry: &mut Registry, setting: &str, types: &[String]) {
+    if let Some(wrong) = types.iter().find(|pattern| !sniff::is_pattern(pattern)) {
+        registry.report_problem(
+            format!("{setting}: `{wrong}` is not a media type"),
+            "use media types such as `application/pdf`, or `image/*`",
+        );
+    }
+}
+
 impl Module for Files {
     fn name(&self) -> &'static str {
         "files"
@@ -178,9 +189,14 @@ impl Module for Files {
         let Some(archives) = registry.config::<ArchivalSettings>() else { return };
         let Some(keys) = registry.config::<IdempotencySettings>() else { return };
         let Some(exports) = registry.config::<ExportSettings>() else { return };
+        report_unusable_types(registry, "FILES_TYPES", &settings.types);
+        report_unusable_types(registry, "ARCHIVAL_TYPES", &archives.types);
         let Some(make) = self.provider(registry) else { return };
         #[cfg(feature = "thumbnails")]
         let thumbnails = self.thumbnails(registry);
+        // Reports each of the settings that is set.
+        #[cfg(not(feature = "thumbnails"))]
+        registry.config::<crate::config::ThumbnailSettings>();
         let archive = archives.directory.as_ref().map(|directory| Storage::new(Local::new(directory)));
         let archive = self.archive.clone().or(archive);
         let rules: Vec<_> =
@@ -290,6 +306,25 @@ impl fmt::Debug for Files {
     }
 }
 
+/// Reports a provider that does not exist, or that is not compiled in.
+fn report_unknown_provider(registry: &mut Registry, provider: &str) {
+    let (feature, package) = match provider {
+        "s3" | "r2" => ("s3", "omnistack-storage"),
+        "gcs" | "azure" => (provider, "omnistack-storage"),
+        "cloudinary" => (provider, "omnistack"),
+        _ => {
+            let what = format!("`STORAGE_PROVIDER` is `{provider}`, and there is no such provider");
+            let fix = "set it to `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`";
+            registry.report_problem(what, fix);
+            return;
+        }
+    };
+    registry.report_problem(
+        format!("`STORAGE_PROVIDER` is `{provider}`, but this program is compiled without the feature `{feature}`"),
+        format!("add the feature `{feature}` to `{package}` in Cargo.toml, or set another provider"),
+    );
+}
+
 #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary")))]
 mod buckets {
     use omnistack_core::module::Registry;
@@ -298,8 +333,7 @@ mod buckets {
     use crate::config::StorageSettings;
 
     pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<StorageFactory> {
-        let what = format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
-        registry.report_problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
+        super::report_unknown_provider(registry, &settings.provider);
         None
     }
 

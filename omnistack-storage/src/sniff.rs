@@ -79,6 +79,12 @@ pub(crate) fn matches_any(patterns: &[String], media_type: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(takes)
 }
 
+/// Returns whether media types can match a pattern: `*`, `image/*`, or a media type without parameters.
+pub(crate) fn is_pattern(pattern: &str) -> bool {
+    let example = pattern.strip_suffix("/*").map_or_else(|| pattern.to_owned(), |kind| format!("{kind}/any"));
+    pattern == "*" || (is_media_type(&example) && !pattern.contains(';'))
+}
+
 /// Returns whether browsers may display a file of this type on the app's origin, because nothing in it is
 /// executed.
 pub(crate) fn is_safe_inline(media_type: &str) -> bool {

@@ -193,6 +193,7 @@ async fn create_own(
     caller: Identity,
     Json(new): Json<NewOwnBudget>,
 ) -> Result<(StatusCode, Json<AiBudget>), Error> {
+    caller.deny_impersonation()?;
     let tenant = caller.require_tenant()?;
     let NewOwnBudget { scope, subject, period, limits } = new;
     let (owner, values) = (BudgetOwner::Tenant(tenant), limits.values());
@@ -217,6 +218,7 @@ async fn update_own(
     Path(id): Path<BudgetId>,
     Json(limits): Json<AiBudgetLimits>,
 ) -> Result<Json<AiBudget>, Error> {
+    caller.deny_impersonation()?;
     let owner = BudgetOwner::Tenant(caller.require_tenant()?);
     Ok(Json(state.accounting.update_budget(&caller, &state.log, owner, id, &limits.values()).await?))
 }
@@ -235,6 +237,7 @@ async fn delete_own(
     caller: Identity,
     Path(id): Path<BudgetId>,
 ) -> Result<StatusCode, Error> {
+    caller.deny_impersonation()?;
     let owner = BudgetOwner::Tenant(caller.require_tenant()?);
     state.accounting.delete_budget(&caller, &state.log, owner, id).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -59,6 +59,13 @@ pub(crate) fn not_a_member() -> Error {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TenantDomain(Option<Arc<str>>);
 
+/// Returns whether the hosts of requests can end with a domain: letters, digits and `-` between dots.
+pub(crate) fn is_domain(domain: &str) -> bool {
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    domain.trim().trim_matches('.').split('.').all(is_label)
+}
+
 impl TenantDomain {
     pub(crate) fn new(domain: Option<&str>) -> Self {
         let domain = domain.map(|domain| domain.trim().trim_matches('.').to_ascii_lowercase());
@@ -93,6 +100,16 @@ impl TenantDomain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn which_domains_hosts_can_have() {
+        assert!(["example.com", ".Example.com", "localhost", "xn--exmple-cua.com"].into_iter().all(is_domain));
+        for domain in
+            ["", "https://example.com", "example.com:8080", "*.example.com", "exämple.com", "a b.com", "a..com"]
+        {
+            assert!(!is_domain(domain), "{domain}");
+        }
+    }
 
     #[test]
     fn which_tenant_a_host_names() {

@@ -99,12 +99,12 @@ struct ProfileChange {
     name: Option<String>,
     /// The URL of the picture, `https://…`; `null` removes it.
     #[serde(default)]
-    #[garde(inner(length(max = 2000), prefix("https://")))]
+    #[garde(inner(length(chars, max = 2000), prefix("https://")))]
     #[schema(value_type = Option<String>, max_length = 2000, pattern = "^https://[^\\x00]*$")]
     picture: Patch<String>,
     /// The language tag as in BCP 47; `null` for the app's default language.
     #[serde(default)]
-    #[garde(inner(length(min = 1, max = 35), custom(language_tag)))]
+    #[garde(inner(length(chars, min = 1, max = 35), custom(language_tag)))]
     #[schema(value_type = Option<String>, max_length = 35, pattern = "^[A-Za-z0-9-]+$")]
     locale: Patch<String>,
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::{
     admin::operator,
-    isolation::{Operation, UNKNOWN_ID, document, everything, existing_ids, operations},
+    isolation::{UNKNOWN_ID, document, everything, existing_ids, filled},
+    operations::{Operation, operations},
     teams::Team,
 };
 
@@ -91,7 +92,7 @@ async fn tried(
     let (mut reached, mut wrong, mut count) = (Vec::new(), Vec::new(), 0);
     let mut listed: Vec<_> = allowed.iter().map(|(method, path, _)| (*method, *path)).collect();
     for operation in guarded(&document, &tenant) {
-        let (path, what) = (operation.filled(things), (operation.method.as_str(), operation.path.as_str()));
+        let (path, what) = (filled(&operation, things), (operation.method.as_str(), operation.path.as_str()));
         let answer = operation.send(client, &path).await;
         let at = listed.iter().position(|one| *one == what);
         match (at.map(|at| listed.remove(at)), answer.status.is_success()) {

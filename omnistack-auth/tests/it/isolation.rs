@@ -4,121 +4,23 @@ use std::collections::BTreeMap;
 
 use omnistack_auth::{Auth, social::Provider};
 use omnistack_core::{app::AppBuilder, db::Dialect, http::Method};
-use omnistack_testkit::{TestClient, TestDatabase, TestRequest, on_each_database};
+use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
     notes::{NOTES, Notes},
+    operations::{Operation, operations},
     support::start_app,
     teams::Team,
 };
 
-/// Returns a minimal value that matches a schema. `id` is used for every id.
-fn sample(document: &Value, schema: &Value, id: &str) -> Value {
-    if let Some(name) = schema["$ref"].as_str() {
-        return sample(document, &document["components"]["schemas"][name.rsplit('/').next().unwrap()], id);
-    }
-    if let Some(any) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
-        return any.iter().map(|one| sample(document, one, id)).find(|value| !value.is_null()).unwrap_or_default();
-    }
-    if let Some(all) = schema["allOf"].as_array() {
-        let parts = all.iter().filter_map(|one| sample(document, one, id).as_object().cloned());
-        return parts.flatten().collect::<serde_json::Map<_, _>>().into();
-    }
-    if let Some(values) = schema["enum"].as_array() {
-        return values[0].clone();
-    }
-    let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str());
-    match kind {
-        Some("object") => {
-            let names = schema["required"].as_array().cloned().unwrap_or_default();
-            let field = |name: Value| {
-                let value = sample(document, &schema["properties"][name.as_str().unwrap()], id);
-                (name.as_str().unwrap().to_owned(), value)
-            };
-            names.into_iter().map(field).collect::<serde_json::Map<_, _>>().into()
-        }
-        Some("array") => json!([sample(document, &schema["items"], id)]),
-        Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or_else(|| json!(1)),
-        Some("boolean") => json!(true),
-        _ => match schema["format"].as_str() {
-            Some("uuid") => json!(id),
-            Some("email") => json!("somebody@example.com"),
-            Some("date-time") => json!("2031-01-01T00:00:00Z"),
-            // The names of permissions and roles have this pattern.
-            _ if schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("a-z")) => json!("viewer"),
-            _ => json!("tenant:read and so on"),
-        },
-    }
-}
-
-/// An operation of the OpenAPI document.
-pub(crate) struct Operation {
-    pub(crate) method: Method,
-    /// The path with its parameters in braces.
-    pub(crate) path: String,
-    /// A minimal body, or null if there is none.
-    pub(crate) body: Value,
-    /// The schema of the body.
-    pub(crate) schema: Value,
-}
-
-impl Operation {
-    /// Returns the path with its parameters replaced by ids of existing things, found by the path before each
-    /// parameter.
-    pub(crate) fn filled(&self, things: &BTreeMap<&str, String>) -> String {
-        let (mut filled, mut before) = (Vec::new(), "");
-        for part in self.path.split('/') {
-            filled.push(if part.starts_with('{') {
-                let thing = things.get(before);
-                let unnamed = || panic!("no thing stands in for {part} of {}: name one in isolation.rs", self.path);
-                thing.unwrap_or_else(unnamed).as_str()
-            } else {
-                part
-            });
-            before = part;
-        }
-        filled.join("/")
-    }
-
-    pub(crate) fn send(&self, client: &TestClient, path: &str) -> TestRequest {
-        let request = client.request(self.method.clone(), path);
-        if self.body.is_null() { request } else { request.json(&self.body) }
-    }
-}
-
-/// Returns every operation whose path contains `part`, in every version. Ids in bodies are set to `id`.
-pub(crate) fn operations(document: &Value, part: &str, id: &str) -> Vec<Operation> {
-    let mut all = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        if !path.contains(part) {
-            continue;
-        }
-        for (method, operation) in item.as_object().unwrap() {
-            let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
-            if !operation.is_object() || !operation["responses"].is_object() {
-                continue;
-            }
-            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-            let mut body = sample(document, schema, id);
-            for (field, value) in
-                [("permissions", json!(["tenant:read"])), ("scopes", json!(["tenant:read"])), ("role", json!("viewer"))]
-            {
-                if body.get(field).is_some() {
-                    body[field] = value;
-                }
-            }
-            all.push(Operation { method, path: path.clone(), body, schema: resolved(document, schema) });
-        }
-    }
-    all
-}
-
-fn resolved(document: &Value, schema: &Value) -> Value {
-    match schema["$ref"].as_str() {
-        Some(name) => document["components"]["schemas"][name.rsplit('/').next().unwrap()].clone(),
-        None => schema.clone(),
-    }
+/// Returns the path of an operation with its parameters replaced by ids of existing things, found by the path before
+/// each parameter.
+pub(crate) fn filled(operation: &Operation, things: &BTreeMap<&str, String>) -> String {
+    operation.path_with(|before| {
+        let unnamed = || panic!("no thing stands in for the parameter after {before}, {}: name one", operation.path);
+        things.get(before).unwrap_or_else(unnamed).as_str()
+    })
 }
 
 /// Creates a team in an app with all routes of accounts and a resource of tenants.
@@ -174,7 +76,7 @@ async fn seen(team: &Team, document: &Value, things: &BTreeMap<&str, String>) ->
     let mut seen = BTreeMap::new();
     for operation in operations(document, "/app/", UNKNOWN_ID) {
         if operation.method == Method::GET {
-            let path = operation.filled(things);
+            let path = filled(&operation, things);
             let answer = team.owner().get(&path).header("x-tenant-id", team.id.to_string()).await.expect(200);
             let mut answer = answer.json();
             // The time and the id of the request.
@@ -216,7 +118,7 @@ on_each_database! {
         let robot = team.app.client_with_token(key["secret"].as_str().unwrap());
         let (mut by_id, mut by_body, mut by_tenant) = (0, 0, 0);
         for operation in operations(&document, "/app/", &tenant) {
-            let path = operation.filled(&things);
+            let path = filled(&operation, &things);
             let what = format!("{} {path}", operation.method);
             // For a tenant of which the caller is not a member: by header, by path, and with an API key.
             operation.send(stranger, &path).header("x-tenant-id", &tenant).await.expect_error(403, "NOT_A_MEMBER");

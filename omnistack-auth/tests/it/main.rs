@@ -13,6 +13,7 @@ mod in_person;
 mod isolation;
 mod issuers;
 mod notes;
+mod operations;
 mod own_tokens;
 mod pages;
 mod routes;

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     admin::operator,
-    isolation::{UNKNOWN_ID, document, everything, existing_ids, operations},
+    isolation::{UNKNOWN_ID, document, everything, existing_ids, filled},
+    operations::{Operation, operations},
     support::{sign_in, user},
 };
 
@@ -31,6 +32,15 @@ fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
+/// Returns the schema of an operation's JSON body, or null if it has none.
+fn body_schema<'a>(document: &'a Value, operation: &'a Operation) -> &'a Value {
+    let schema = &operation.description["requestBody"]["content"]["application/json"]["schema"];
+    match schema["$ref"].as_str() {
+        Some(name) => &document["components"]["schemas"][name.rsplit('/').next().unwrap()],
+        None => schema,
+    }
+}
+
 on_each_database! {
     async fn nobody_comes_in_without_being_somebody(database: TestDatabase) {
         let team = everything(database).await;
@@ -39,7 +49,7 @@ on_each_database! {
         let document = document(&team).await;
         let (mut tried, forged) = (0, team.app.client_with_token("eyJhbGciOiJub25lIn0.e30."));
         for operation in operations(&document, "/app/", UNKNOWN_ID) {
-            let path = operation.filled(&things);
+            let path = filled(&operation, &things);
             operation.send(&team.app.anonymous(), &path).await.expect_error(401, "UNAUTHORIZED");
             operation.send(&forged, &path).await.expect_error(401, "UNAUTHORIZED");
             tried += 1;
@@ -64,7 +74,7 @@ on_each_database! {
             if !changes(&operation.method) {
                 continue;
             }
-            let path = operation.filled(&things);
+            let path = filled(&operation, &things);
             for (name, value) in
                 [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "same-site"), ("accept", "*/*")]
             {
@@ -87,13 +97,14 @@ on_each_database! {
         let anonymous = team.app.anonymous();
         for (part, client) in [("/app/", team.owner()), ("/admin/", &operator), ("/public/", &anonymous)] {
             for operation in operations(&document, part, UNKNOWN_ID) {
-                if operation.schema.is_null() {
+                let schema = body_schema(&document, &operation);
+                if schema.is_null() {
                     continue;
                 }
                 let what = format!("{} {}", operation.method, operation.path);
-                assert_eq!(operation.schema["additionalProperties"], false, "{what}: {}", operation.schema);
-                let path = operation.filled(&things);
-                for field in FIELDS.iter().filter(|field| operation.schema["properties"].get(field).is_none()) {
+                assert_eq!(schema["additionalProperties"], false, "{what}: {schema}");
+                let path = filled(&operation, &things);
+                for field in FIELDS.iter().filter(|field| schema["properties"].get(field).is_none()) {
                     let mut body = operation.body.clone();
                     body[field] = Value::from("https://evil.example");
                     let send = |client: &TestClient| client.request(operation.method.clone(), &path).json(&body);

@@ -14,12 +14,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Returns the file and name of a test: `auth::accounts::lockout::name` is in `omnistack-auth/tests/it`, and
-/// `auth::src::lockout::name` is beside its code in `src`.
+/// Returns the file and name of a test: `auth::accounts::lockout::name` is in `omnistack-auth/tests/it`,
+/// `auth::src::lockout::name` is beside its code in `src`, and `saas::openapi::name` is in `examples/saas/tests/it`.
 fn locate(reference: &str) -> (PathBuf, String) {
     let mut parts: Vec<_> = reference.split("::").collect();
     let name = parts.pop().unwrap().to_owned();
-    let mut file = root().join(format!("omnistack-{}", parts.remove(0)));
+    let mut file = match parts.remove(0) {
+        "saas" => root().join("examples/saas"),
+        name => root().join(format!("omnistack-{name}")),
+    };
     if parts.first() != Some(&"src") {
         file = file.join("tests/it");
     }
@@ -29,7 +32,8 @@ fn locate(reference: &str) -> (PathBuf, String) {
 
 /// Returns the test names in a text: code spans with a path into a crate.
 fn references(text: &str) -> impl Iterator<Item = &str> {
-    const CRATES: [&str; 7] = ["auth::", "core::", "messaging::", "realtime::", "storage::", "testkit::", "webhooks::"];
+    const CRATES: [&str; 8] =
+        ["auth::", "core::", "messaging::", "realtime::", "saas::", "storage::", "testkit::", "webhooks::"];
     let spans = text.split('`').skip(1).step_by(2);
     spans.filter(|span| CRATES.iter().any(|start| span.starts_with(start)))
 }

@@ -64,7 +64,11 @@ impl Module for SharedState {
         #[cfg(feature = "redis")]
         let shared = crate::redis::register(registry);
         #[cfg(not(feature = "redis"))]
-        let shared = None;
+        let shared = {
+            // Reports each of the settings that is set.
+            registry.config::<crate::redis::RedisSettings>();
+            None
+        };
         registry.after_modules(move |registry| {
             let (cache, messages, limits) = shared.unwrap_or_else(|| {
                 let clock = registry.clock();

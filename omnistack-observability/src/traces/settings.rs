@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use omnistack_core::{BoxError, ExposeSecret as _, SecretString, config::SettingValue, trace::Propagators};
+use http::{HeaderName, HeaderValue};
+use omnistack_core::{
+    BoxError, ExposeSecret as _, SecretString, config::SettingValue, module::Registry, trace::Propagators,
+};
+use reqwest::Url;
 
 omnistack_core::settings! {
     /// Traces.
@@ -36,13 +40,34 @@ impl TraceSettings {
         self.enabled && self.exporter != TraceExporter::None
     }
 
+    /// Reports receivers and headers with which nothing could be exported. `metrics` says whether metrics are sent by
+    /// OTLP.
+    pub(crate) fn report_problems(&self, registry: &mut Registry, metrics: bool) {
+        let otlp = metrics || (self.is_on() && self.exporter == TraceExporter::Otlp);
+        let zipkin = self.is_on() && self.exporter == TraceExporter::Zipkin;
+        for (is_used, name, url) in [
+            (otlp, "OTEL_EXPORTER_OTLP_ENDPOINT", &self.otlp_endpoint),
+            (zipkin, "OTEL_EXPORTER_ZIPKIN_ENDPOINT", &self.zipkin_endpoint),
+        ] {
+            let is_url = || url.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            if is_used && !is_url() {
+                let fix = format!("set {name} to a URL such as http://localhost:4318, or unset it");
+                registry.report_problem(format!("{name} is not a URL that begins with http:// or https://"), fix);
+            }
+        }
+        if otlp && let Err(error) = self.headers() {
+            registry.report_problem(error.to_string(), "correct OTEL_EXPORTER_OTLP_HEADERS, or unset it");
+        }
+    }
+
     /// Reads the headers of requests to the collector: `name=value`, separated by commas, with percent-encoded values.
     pub(crate) fn headers(&self) -> Result<HashMap<String, String>, BoxError> {
         let Some(text) = &self.otlp_headers else { return Ok(HashMap::new()) };
         let header = |header: &str| {
             let (name, value) = header.split_once('=')?;
             let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?;
-            Some((name.trim().to_owned(), value.into_owned()))
+            let is_valid = HeaderName::try_from(name.trim()).is_ok() && HeaderValue::from_str(&value).is_ok();
+            is_valid.then(|| (name.trim().to_owned(), value.into_owned()))
         };
         let headers: Option<_> = text.expose_secret().split(',').map(header).collect();
         headers.ok_or_else(|| "OTEL_EXPORTER_OTLP_HEADERS: expected `name=value`, separated by commas".into())
@@ -97,7 +122,7 @@ impl SettingValue for OtlpProtocol {
             "grpc" => Ok(Self::Grpc),
             #[cfg(not(feature = "grpc"))]
             "grpc" => {
-                Err("`grpc` needs the feature `otlp-grpc` of the crate `omnistack`: add it, or use http/protobuf"
+                Err("`grpc` needs the feature `otlp-grpc`: add it to `omnistack` in Cargo.toml, or use http/protobuf"
                     .into())
             }
             _ => Err(format!("`{text}` is no protocol: use http/protobuf or grpc")),

@@ -120,13 +120,40 @@ on_each_database! {
     }
 }
 
+/// Returns the problems of an app with these settings.
+fn problems<const N: usize>(settings: [(&'static str, &'static str); N]) -> String {
+    let mut config = omnistack_core::config::Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+    for (name, value) in settings {
+        config = config.with(name, value);
+    }
+    let built = omnistack_core::app::App::builder(config).with(Observability::from_env()).build();
+    match built {
+        Ok(_) => String::new(),
+        Err(problems) => problems.to_string(),
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_propagator_is_a_problem() {
-    let config = omnistack_core::config::Config::from_pairs([
-        ("DATABASE_URL", "sqlite::memory:"),
-        ("OTEL_PROPAGATORS", "tracecontext,b3"),
-    ]);
-    let built = omnistack_core::app::App::builder(config).with(Observability::from_env()).build();
-    let problems = built.unwrap_err().to_string();
+    let problems = problems([("OTEL_PROPAGATORS", "tracecontext,b3")]);
     assert!(problems.contains("OTEL_PROPAGATORS") && problems.contains("`b3` is no propagator"), "{problems}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_can_get_nothing_is_a_problem() {
+    let (endpoint, zipkin) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_ZIPKIN_ENDPOINT");
+    let headers = "OTEL_EXPORTER_OTLP_HEADERS";
+    for (by, name, value) in [
+        (("OTEL_EXPORTER", "otlp"), endpoint, "collector:4318"),
+        (("METRICS_OTLP", "true"), endpoint, "collector"),
+        (("OTEL_EXPORTER", "zipkin"), zipkin, "swordfish@zipkin"),
+        (("OTEL_EXPORTER", "otlp"), headers, "swordfish"),
+        (("METRICS_OTLP", "true"), headers, "x-token=sword%0Afish"),
+    ] {
+        let found = problems([by, (name, value)]);
+        assert!(found.contains(name) && !found.contains("sword"), "{by:?} {name}={value}: {found}");
+    }
+    // Nothing is sent there.
+    assert_eq!(problems([(endpoint, "collector"), (zipkin, "zipkin")]), "");
+    assert_eq!(problems([("OTEL_EXPORTER", "otlp"), (headers, "authorization=Bearer%20abc,x-team=7")]), "");
 }

@@ -159,6 +159,7 @@ async fn create(
     idempotency: Idempotency,
     Json(request): Json<NewPaymentRequest>,
 ) -> Result<(StatusCode, Json<Payment>), Error> {
+    caller.deny_impersonation()?;
     let request = request.into_request(&caller, key_of(&caller, &idempotency)?)?;
     Ok((StatusCode::CREATED, Json(payments.create(request).await?)))
 }
@@ -243,6 +244,7 @@ async fn capture(
     Path(id): Path<PaymentId>,
     Json(request): Json<PaymentCapture>,
 ) -> Result<Json<Payment>, Error> {
+    caller.deny_impersonation()?;
     Ok(Json(payments.capture(caller.require_tenant()?, id, request.amount).await?))
 }
 
@@ -261,6 +263,7 @@ async fn cancel(
     caller: Identity,
     Path(id): Path<PaymentId>,
 ) -> Result<Json<Payment>, Error> {
+    caller.deny_impersonation()?;
     Ok(Json(payments.cancel(caller.require_tenant()?, id).await?))
 }
 
@@ -302,6 +305,7 @@ async fn refund(
     Path(id): Path<PaymentId>,
     Json(request): Json<NewRefundRequest>,
 ) -> Result<Json<Payment>, Error> {
+    caller.deny_impersonation()?;
     let NewRefundRequest { amount, attempt, reason } = request;
     let mut refund = RefundRequest::new(key_of(&caller, &idempotency)?);
     (refund.amount, refund.attempt, refund.reason) = (amount, attempt, reason);
@@ -349,6 +353,7 @@ async fn retry(
     Path(id): Path<PaymentId>,
     Json(request): Json<PaymentRetryRequest>,
 ) -> Result<Json<Payment>, Error> {
+    caller.deny_impersonation()?;
     let mut retry = PaymentRetry::new(key_of(&caller, &idempotency)?);
     retry.source.provider = request.provider;
     retry.source.token = request.token;

@@ -295,18 +295,3 @@ pub(super) async fn attempts_at(
     let select = tx.query(sql).bind(reference.to_owned()).bind(service.to_owned()).bind(environment.as_str());
     select.fetch_all().await
 }
-
-/// Returns the accounts that have taken money since a time. The transaction must be one of all tenants.
-pub(super) async fn accounts_with_money(
-    tx: &mut Tx,
-    since: Timestamp,
-) -> Result<Vec<(TenantId, String, DataEnvironment)>, db::Error> {
-    let sql = "select distinct tenant_id, service, environment from omni_payment_attempts
-        where captured > 0 and started_at >= $1 order by tenant_id, service, environment";
-    let rows: Vec<(TenantId, String, String)> = tx.query(sql).bind(since).fetch_all().await?;
-    let read = |(tenant, service, environment): (TenantId, String, String)| {
-        let unreadable = |_| db::Error::unreadable("omni_payment_attempts", format!("of {tenant}"), "environment");
-        Ok((tenant, service, environment.parse::<DataEnvironment>().map_err(unreadable)?))
-    };
-    rows.into_iter().map(read).collect()
-}

@@ -69,7 +69,7 @@ impl QueryObserver for CountQueries {
 /// Serves until the input ends.
 pub(crate) async fn run(database: &str, redis: Option<&str>) {
     let config = Config::from_pairs([
-        ("APP_ENV", "test"),
+        ("APP_ENV", "development"),
         ("DATABASE_URL", database),
         ("HTTP_RATE_LIMIT", "off"),
         ("REALTIME_MAX_CONNECTIONS_PER_ADDRESS", "0"),

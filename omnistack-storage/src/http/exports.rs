@@ -1,5 +1,7 @@
 //! The routes for exports of a tenant.
 
+use std::time::Duration;
+
 use ::http::StatusCode;
 use axum::extract::State;
 use omnistack_core::{
@@ -16,9 +18,16 @@ use crate::{ExportService, TenantExport, export::ExportId};
 /// The permission for everything about exports: they contain all data of the tenant.
 const MANAGE_EXPORTS: &str = "exports:manage";
 
+/// The age up to which a sign-in is fresh. An archive outlives the session that requests or downloads it.
+const MAX_FRESH_SIGN_IN_AGE: Duration = Duration::from_secs(10 * 60);
+
 pub(crate) fn api() -> Api<ExportService> {
-    let require = || Require::permission(MANAGE_EXPORTS);
-    Api::new().require(require(), routes!(list_exports, request_export)).require(require(), routes!(get_export))
+    let manage = || Require::permission(MANAGE_EXPORTS);
+    let freshly = || manage().signed_in_within(MAX_FRESH_SIGN_IN_AGE);
+    Api::new()
+        .require(manage(), routes!(list_exports))
+        .require(freshly(), routes!(request_export))
+        .require(freshly(), routes!(get_export))
 }
 
 /// The newest exports of the tenant.
@@ -41,7 +50,7 @@ struct ExportDetails {
 /// Request an export of the tenant's data
 ///
 /// A job creates a zip file with the rows of all modules as NDJSON and with the tenant's files, and mails the link to the
-/// caller. Needs `exports:manage`.
+/// caller. Needs `exports:manage` and a sign-in of the last 10 minutes.
 #[utoipa::path(post, path = "/", operation_id = "request_export", responses(
     (status = 202, description = "The export is being created.", body = TenantExport),
     (status = 409, description = "`EXPORT_IN_PROGRESS`: another export of the tenant is being created.")))]
@@ -63,7 +72,8 @@ async fn list_exports(State(exports): State<ExportService>, caller: Identity) ->
 
 /// Get an export of the tenant's data
 ///
-/// Returns the export, and a URL of its archive if it is ready. Needs `exports:manage`.
+/// Returns the export, and a URL of its archive if it is ready. Needs `exports:manage` and a sign-in of the last 10
+/// minutes.
 #[utoipa::path(get, path = "/{id}", operation_id = "get_export",
     params(("id" = String, Path, format = Uuid, description = "The export.")), responses(
     (status = 200, description = "The export.", body = ExportDetails),

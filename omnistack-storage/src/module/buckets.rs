@@ -18,11 +18,7 @@ pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Op
     match opened {
         Ok(_) => {}
         Err(OpenError::Unknown) => {
-            let what = format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
-            registry.report_problem(
-                what,
-                "set `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`, and enable its Cargo feature",
-            );
+            super::report_unknown_provider(registry, &settings.provider);
             return None;
         }
         Err(OpenError::Absent(name)) => {
@@ -62,7 +58,10 @@ pub(super) fn backup_location(registry: &mut Registry) {
         Ok(BucketLocation::new(move |provider, bucket| {
             let settings = backup.bucket(&storage, provider, bucket);
             open(&settings, client.client()?, clock.clone()).map_err(|error| match error {
-                OpenError::Unknown => format!("`{provider}` is not compiled in: enable its Cargo feature").into(),
+                OpenError::Unknown => {
+                    let fix = "add its feature to `omnistack-storage` in Cargo.toml";
+                    format!("this program is compiled without the provider `{provider}`: {fix}").into()
+                }
                 OpenError::Absent(name) => {
                     let name = name.replacen("STORAGE", "BACKUP_STORAGE", 1);
                     format!("`{name}` is not set, which the provider `{provider}` needs").into()

@@ -125,6 +125,8 @@ fn which_are_taken_and_shown() {
     assert!(matches_any(&patterns, "text/csv; charset=utf-8"));
     assert!(matches_any(&[MACROS.to_owned()], &MACROS.to_ascii_lowercase()));
     assert!(!matches_any(&patterns, "text/html") && !matches_any(&patterns, "imagery/png"));
+    assert!(["*", "image/*", "application/pdf", MACROS].iter().all(|pattern| is_pattern(pattern)));
+    assert!(!["pdf", ".png", "image", "text/csv; charset=utf-8", "image/"].iter().any(|pattern| is_pattern(pattern)));
     assert!(is_safe_inline("image/png") && is_safe_inline("text/plain; charset=utf-8"));
     assert!(!is_safe_inline("image/svg+xml") && !is_safe_inline("text/html") && !is_safe_inline("application/json"));
     assert!(is_media_type("text/csv; charset=utf-8") && !is_media_type("text") && !is_media_type("a/b\r\nx: y"));

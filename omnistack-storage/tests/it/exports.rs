@@ -7,10 +7,10 @@ use omnistack_core::{
     audit::{AuditEntry, AuditLog},
     db,
     email::{FindUserContact, UserContact, UserContacts},
-    identity::{Permissions, TenantId, UserId},
+    identity::{AuthenticationContext, Identity, Permissions, TenantId, UserId},
 };
 use omnistack_storage::{ExportService, Files, Memory};
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::Value;
 
 use crate::files::{PNG, upload};
@@ -34,6 +34,17 @@ async fn start(database: TestDatabase) -> TestApp {
     .await
 }
 
+/// Signs a user in.
+fn sign_in(shop: &TestApp, user: &Identity) -> TestClient {
+    let proof = AuthenticationContext { authenticated_at: shop.clock().clock().now(), second_factor: false };
+    shop.client_as(user.clone().with_authentication(proof))
+}
+
+/// Signs a new user in, with all permissions in a new tenant.
+fn new_user(shop: &TestApp) -> TestClient {
+    sign_in(shop, shop.user().identity().unwrap())
+}
+
 fn lines(zip: &mut zip::ZipArchive<Cursor<Vec<u8>>>, name: &str) -> Vec<Value> {
     let mut text = String::new();
     zip.by_name(name).unwrap().read_to_string(&mut text).unwrap();
@@ -43,7 +54,7 @@ fn lines(zip: &mut zip::ZipArchive<Cursor<Vec<u8>>>, name: &str) -> Vec<Value> {
 on_each_database! {
     async fn a_tenant_gets_its_rows_and_files_and_a_link_by_mail(database: TestDatabase) {
         let shop = start(database).await;
-        let (alice, bob) = (shop.user(), shop.user());
+        let (alice, bob) = (new_user(&shop), new_user(&shop));
         let caller = alice.identity().unwrap().clone();
         upload(&alice, "photo.png", "image/png", PNG).await.expect(201);
         upload(&bob, "other.png", "image/png", PNG).await.expect(201);
@@ -81,8 +92,22 @@ on_each_database! {
         shop.clock().advance(std::time::Duration::from_secs(8 * 24 * 60 * 60));
         let exports: ExportService = shop.app().context().get().unwrap();
         assert_eq!(exports.delete_expired().await.unwrap(), 1);
-        alice.get(&path).await.expect_error(404, "NOT_FOUND");
+        sign_in(&shop, &caller).get(&path).await.expect_error(404, "NOT_FOUND");
         shop.anonymous().get(local).await.expect(403);
+    }
+
+    async fn an_archive_asks_for_a_recent_sign_in(database: TestDatabase) {
+        let shop = start(database).await;
+        let alice = new_user(&shop);
+        let export = alice.post(EXPORTS, ()).await.expect(202).json();
+        shop.run_jobs().await;
+        shop.clock().advance(std::time::Duration::from_secs(601));
+        alice.post(EXPORTS, ()).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
+        let path = format!("{EXPORTS}/{}", export["id"].as_str().unwrap());
+        alice.get(&path).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
+        assert_eq!(alice.get(EXPORTS).await.expect(200).json()["items"][0]["id"], export["id"]);
+        let again = sign_in(&shop, alice.identity().unwrap());
+        assert_eq!(again.get(&path).await.expect(200).json()["export"]["state"], "ready");
     }
 
     async fn only_who_manages_exports_gets_one(database: TestDatabase) {
@@ -97,7 +122,7 @@ on_each_database! {
 #[tokio::test]
 async fn a_provider_without_signed_urls_is_named() {
     let shop = TestApp::start(TestDatabase::sqlite(), |app| app.with(Files::new(Memory::default()))).await;
-    let alice = shop.user();
+    let alice = new_user(&shop);
     let export = alice.post(EXPORTS, ()).await.expect(202).json();
     shop.run_jobs().await;
     // The provider has no signed URLs, so the archive is there, and the link is not.

@@ -267,6 +267,59 @@ async fn strings_of_request_bodies_have_a_limit() {
     assert!(found.is_empty(), "without `maxLength`: {found:#?}");
 }
 
+/// Objects of request bodies that may have other fields, by the start of their place, with the reason.
+const OPEN_OBJECTS: [(&str, &str); 5] = [
+    ("aiChat", "the fields of OpenAI's requests are read one by one, and unknown ones are 422"),
+    ("createChatCompletion", "OpenAI's clients may send fields of newer versions"),
+    ("createEmbeddings", "OpenAI's clients may send fields of newer versions"),
+    ("reportUsage application/cloudevents", "CloudEvents may have extensions"),
+    ("uploadFile multipart/form-data", "a form"),
+];
+
+/// Adds the places of all objects within a schema that accept fields without a description.
+fn add_open_objects(document: &Value, schema: &Value, place: &str, parents: &[&str], found: &mut BTreeSet<String>) {
+    let mut parents = parents.to_vec();
+    if let Some(name) = schema["$ref"].as_str().and_then(|to| to.strip_prefix("#/components/schemas/")) {
+        if !parents.contains(&name) {
+            parents.push(name);
+            add_open_objects(document, &document["components"]["schemas"][name], place, &parents, found);
+        }
+        return;
+    }
+    if schema["properties"].is_object() && schema["additionalProperties"] != false {
+        found.insert(place.to_owned());
+    }
+    for one in ["oneOf", "anyOf", "allOf"].iter().filter_map(|of| schema[of].as_array()).flatten() {
+        add_open_objects(document, one, place, &parents, found);
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        add_open_objects(document, property, &format!("{place}.{name}"), &parents, found);
+    }
+    for (of, mark) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if schema[of].is_object() {
+            add_open_objects(document, &schema[of], &format!("{place}{mark}"), &parents, found);
+        }
+    }
+}
+
+/// A field that the app ignores is a mistake of the client, or an attempt at mass assignment.
+#[tokio::test]
+async fn objects_of_request_bodies_have_no_other_fields() {
+    let document = document();
+    let mut found = BTreeSet::new();
+    for (_, _, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap();
+        for (kind, body) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            add_open_objects(&document, &body["schema"], &format!("{id} {kind}"), &[], &mut found);
+        }
+    }
+    for (part, reason) in OPEN_OBJECTS {
+        assert!(found.iter().any(|place| place.starts_with(part)), "{part} ({reason}) is not needed any more");
+    }
+    found.retain(|place| !OPEN_OBJECTS.iter().any(|(part, _)| place.starts_with(part)));
+    assert!(found.is_empty(), "add `#[serde(deny_unknown_fields)]`: {found:#?}");
+}
+
 #[tokio::test]
 async fn a_text_has_its_limits_in_the_document() {
     let document = document();

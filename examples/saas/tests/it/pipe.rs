@@ -20,6 +20,11 @@ async fn a_command_ends_well_when_its_reader_has_ended() {
         "jobs queues",
         "jobs crons",
         "audit verify",
+        "webhooks sources",
+        "maintenance on",
+        "maintenance status",
+        "maintenance off",
+        "backup archive.tar",
         "doctor",
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_saas"));

@@ -61,6 +61,7 @@ async fn change_settings(
     caller: Identity,
     Json(ChangePromptLogSettings { enabled, retention_days }): Json<ChangePromptLogSettings>,
 ) -> Result<Json<PromptLogSettings>, Error> {
+    caller.deny_impersonation()?;
     Ok(Json(log.change(&caller, PromptLogSettings { enabled, retention_days }).await?))
 }
 

@@ -78,7 +78,7 @@ async fn change_password(
 #[serde(deny_unknown_fields)]
 struct EmailChange {
     /// The new email address.
-    #[garde(length(max = 254))]
+    #[garde(length(chars, max = 254))]
     #[schema(max_length = 254)]
     email: String,
     /// The password. Absent if the user has no password and has signed in within the last 10 minutes.
@@ -109,7 +109,7 @@ async fn change_email(
 #[serde(deny_unknown_fields)]
 struct LinkToken {
     /// The token from the link.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     token: String,
 }

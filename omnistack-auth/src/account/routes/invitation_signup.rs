@@ -28,7 +28,7 @@ pub(crate) fn api() -> Api<(Accounts, Invitations)> {
 #[serde(deny_unknown_fields)]
 struct InvitationToken {
     /// The token from the link.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     token: String,
 }
@@ -51,7 +51,7 @@ async fn show(
 #[serde(deny_unknown_fields)]
 struct InvitedRegistration {
     /// The token from the link. The email address it was sent to becomes the account's, already verified.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     token: String,
     /// The password: 15 to 256 characters of any kind.

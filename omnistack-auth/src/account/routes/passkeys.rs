@@ -90,7 +90,7 @@ async fn begin_sign_in(State(accounts): State<Accounts>) -> Result<Json<Ceremony
 #[serde(deny_unknown_fields)]
 struct PasskeySignIn {
     /// The ceremony as it was returned.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     ceremony: String,
     /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
@@ -129,7 +129,7 @@ async fn sign_in(
 #[serde(deny_unknown_fields)]
 struct PasskeyChallenge {
     /// The challenge as it was returned. It stays valid.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
 }
@@ -153,11 +153,11 @@ async fn begin_second_factor(
 #[serde(deny_unknown_fields)]
 struct PasskeySecondFactor {
     /// The challenge of the sign-in as it was returned.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
     /// The ceremony as it was returned.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     ceremony: String,
     /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
@@ -220,7 +220,7 @@ async fn begin_registration(State(state): State<Passkeys>, caller: Identity) -> 
 #[serde(deny_unknown_fields)]
 struct NewPasskey {
     /// The ceremony as it was returned.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     ceremony: String,
     /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
@@ -318,7 +318,7 @@ async fn begin_verification(State(state): State<Passkeys>, caller: Identity) -> 
 #[serde(deny_unknown_fields)]
 struct PasskeyVerification {
     /// The ceremony as it was returned.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     ceremony: String,
     /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.

@@ -48,7 +48,7 @@ pub(crate) fn check_your_mail() -> (StatusCode, Json<NextStep>) {
 #[serde(deny_unknown_fields)]
 struct Registration {
     /// The email address. The verification mail is sent there.
-    #[garde(length(max = 254))]
+    #[garde(length(chars, max = 254))]
     #[schema(max_length = 254)]
     email: String,
     /// The password: 15 to 256 characters of any kind.
@@ -84,7 +84,7 @@ async fn register(
 #[serde(deny_unknown_fields)]
 struct AddressConfirmation {
     /// The token from the link.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     token: String,
     /// The password of the registration.
@@ -129,7 +129,7 @@ async fn verify_email(
 #[serde(deny_unknown_fields)]
 struct EmailAddress {
     /// The email address.
-    #[garde(length(max = 254))]
+    #[garde(length(chars, max = 254))]
     #[schema(max_length = 254)]
     email: String,
 }
@@ -154,7 +154,7 @@ async fn forgot_password(
 #[serde(deny_unknown_fields)]
 struct NewPassword {
     /// The token from the link.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     token: String,
     /// The new password: at least 15 characters, or 8 for a user with a second factor; at most 256, of any kind.

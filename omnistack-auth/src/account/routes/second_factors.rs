@@ -41,11 +41,11 @@ pub(crate) fn app() -> Api<Accounts> {
 #[serde(deny_unknown_fields)]
 struct SecondFactorSignIn {
     /// The challenge as it was returned.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
     /// The code of a TOTP app or of an SMS, or a recovery code.
-    #[garde(length(max = 100))]
+    #[garde(length(chars, max = 100))]
     #[schema(max_length = 100)]
     code: String,
     /// The way the tokens are returned.
@@ -85,7 +85,7 @@ async fn state(State(accounts): State<Accounts>, caller: Identity) -> Result<Jso
 #[serde(deny_unknown_fields)]
 struct SecondFactorCode {
     /// The code of a TOTP app; if the user has a second factor already, also a recovery code or the code of an SMS.
-    #[garde(length(max = 100))]
+    #[garde(length(chars, max = 100))]
     #[schema(max_length = 100)]
     code: String,
 }

@@ -159,7 +159,7 @@ pub(crate) fn require_own_page_for_cookies(
 #[schema(as = PasswordSignIn)]
 struct Login {
     /// The email address.
-    #[garde(length(max = 254))]
+    #[garde(length(chars, max = 254))]
     #[schema(max_length = 254)]
     email: String,
     /// The password.
@@ -197,7 +197,7 @@ async fn login(
 #[serde(deny_unknown_fields)]
 struct LinkSignIn {
     /// The token from the link.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     token: String,
     /// The way the tokens are returned.
@@ -230,7 +230,7 @@ async fn verify_link(
 #[schema(as = RefreshToken)]
 struct Refresh {
     /// The refresh token as it was returned. Absent in mode `cookie`.
-    #[garde(inner(length(max = 200)))]
+    #[garde(inner(length(chars, max = 200)))]
     #[schema(max_length = 200)]
     refresh_token: Option<String>,
     /// The way the token is sent.

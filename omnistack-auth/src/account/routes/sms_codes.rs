@@ -51,7 +51,7 @@ fn code_sent(phone: String) -> (StatusCode, Json<CodeSent>) {
 #[serde(deny_unknown_fields)]
 struct SmsChallenge {
     /// The challenge as it was returned. It stays valid.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
 }
@@ -78,7 +78,7 @@ async fn send_for_challenge(
 #[serde(deny_unknown_fields)]
 struct NewPhone {
     /// The phone number in international form: `+`, the country code, and digits.
-    #[garde(length(max = 40), custom(is_phone_number))]
+    #[garde(length(chars, max = 40), custom(is_phone_number))]
     #[schema(max_length = 40, example = "+491701234567")]
     phone: String,
 }
@@ -118,7 +118,7 @@ async fn begin(
 #[serde(deny_unknown_fields)]
 struct SmsCode {
     /// The code from the message.
-    #[garde(length(max = 100))]
+    #[garde(length(chars, max = 100))]
     #[schema(max_length = 100)]
     code: String,
 }

@@ -35,7 +35,7 @@ pub(crate) fn api() -> Api<Operators> {
 #[into_params(parameter_in = Query)]
 struct TenantListQuery {
     /// Only tenants whose name or slug contains this text.
-    #[garde(inner(length(max = 200)))]
+    #[garde(inner(length(chars, max = 200)))]
     #[param(max_length = 200)]
     q: Option<String>,
     /// `true` for personal tenants only, `false` for teams only.
@@ -84,7 +84,7 @@ struct NewTenant {
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
     /// The slug, the tenant's name in URLs: 3 to 63 characters of `a-z 0-9 -`. If absent, it is derived from the name.
-    #[garde(inner(length(max = 63)))]
+    #[garde(inner(length(chars, max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     slug: Option<String>,
     /// The user who becomes the first owner.

@@ -38,7 +38,7 @@ pub(crate) fn api() -> Api<Operators> {
 #[into_params(parameter_in = Query)]
 struct UserListQuery {
     /// Only users whose name or email address contains this text.
-    #[garde(inner(length(max = 200)))]
+    #[garde(inner(length(chars, max = 200)))]
     #[param(max_length = 200)]
     q: Option<String>,
     /// `true` for operators only, `false` for the others only.

@@ -55,11 +55,11 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct NewInvitation {
     /// The recipient's email address.
-    #[garde(length(max = 254), custom(is_email_address))]
+    #[garde(length(chars, max = 254), custom(is_email_address))]
     #[schema(max_length = 254, format = "email")]
     email: String,
     /// The role of the new member: the name of a role of the team.
-    #[garde(length(min = 1, max = 64))]
+    #[garde(length(chars, min = 1, max = 64))]
     #[schema(min_length = 1, max_length = 64, pattern = "^[^\\x00]*$")]
     role: String,
 }
@@ -131,7 +131,7 @@ async fn revoke(
 #[schema(as = InvitationAnswer)]
 struct AcceptInvitation {
     /// The token from the link.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
     token: String,
 }

@@ -76,7 +76,7 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct MemberChange {
     /// The name of a role of the team.
-    #[garde(length(min = 1, max = 64))]
+    #[garde(length(chars, min = 1, max = 64))]
     #[schema(min_length = 1, max_length = 64, pattern = "^[^\\x00]*$")]
     role: String,
 }

@@ -43,7 +43,7 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct NewRole {
     /// The name: 2 to 40 characters of `a-z 0-9 -`, beginning with a letter.
-    #[garde(length(min = 2, max = 40), custom(role_name))]
+    #[garde(length(chars, min = 2, max = 40), custom(role_name))]
     #[schema(min_length = 2, max_length = 40, pattern = "^[a-z][a-z0-9-]*$")]
     name: String,
     /// The permissions it grants, by their names in the app.

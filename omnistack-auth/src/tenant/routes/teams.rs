@@ -84,7 +84,7 @@ struct NewTeam {
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
     /// The slug, the team's name in URLs: 3 to 63 characters of `a-z 0-9 -`. If absent, it is derived from the name.
-    #[garde(inner(length(max = 63)))]
+    #[garde(inner(length(chars, max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     slug: Option<String>,
 }
@@ -128,7 +128,7 @@ struct TeamChange {
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: Option<String>,
     /// The new slug.
-    #[garde(inner(length(max = 63)))]
+    #[garde(inner(length(chars, max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     slug: Option<String>,
 }

@@ -169,8 +169,10 @@ on_each_database! {
 
 #[test]
 fn an_operators_address_that_is_none_is_a_problem_at_start() {
-    let pairs = [("DATABASE_URL", "sqlite::memory:"), ("AUTH_OPERATOR_EMAIL", "admin")];
-    let build = async { App::builder(Config::from_pairs(pairs)).with(Auth::built_in()).build() };
-    let problems = tokio::runtime::Runtime::new().unwrap().block_on(build).err().unwrap();
-    assert!(problems.to_string().contains("AUTH_OPERATOR_EMAIL"), "{problems}");
+    for (name, value) in [("AUTH_OPERATOR_EMAIL", "admin"), ("TENANT_DOMAIN", "https://example.com")] {
+        let pairs = [("DATABASE_URL", "sqlite::memory:"), (name, value)];
+        let build = async { App::builder(Config::from_pairs(pairs)).with(Auth::built_in()).build() };
+        let problems = tokio::runtime::Runtime::new().unwrap().block_on(build).err().unwrap();
+        assert!(problems.to_string().contains(name), "{problems}");
+    }
 }

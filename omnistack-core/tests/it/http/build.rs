@@ -1,5 +1,6 @@
 //! Tests that a failed build reports all problems, each with a fix.
 
+mod features;
 mod migrations;
 mod paths;
 mod plans;

@@ -5,7 +5,7 @@ use omnistack_core::{
     clock::Timestamp,
     money::Money,
     payment::{
-        CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
+        CancelTime, ChangePreview, DisputePage, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
         NewProviderSubscription, NewRefund, PaymentError, PaymentProvider, ProviderCheckout, ProviderCustomer,
         ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund,
         ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
@@ -26,6 +26,9 @@ use crate::{
     },
     wire::{WireForm, to_minor_units},
 };
+
+/// Number of disputes of a page.
+const DISPUTES_PER_PAGE: usize = 10;
 
 #[async_trait]
 impl PaymentProvider for FakeProvider {
@@ -127,10 +130,18 @@ impl PaymentProvider for FakeProvider {
         self.read(call).await
     }
 
-    async fn disputes(&self, _: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
+    async fn disputes(&self, since: Timestamp, page: Option<&str>) -> Result<DisputePage, PaymentError> {
         let call = async {
             let found: Vec<FakeDispute> = self.begin_read().await?.all().await?;
-            Ok(found.into_iter().map(dispute_of).collect())
+            // The newest is first, and the token of a page is the id of the last dispute before it.
+            let is_listed = |dispute: &FakeDispute| {
+                dispute.created_at >= since && page.is_none_or(|last| dispute.id.as_str() < last)
+            };
+            let mut rest: Vec<_> = found.into_iter().rev().filter(is_listed).collect();
+            let has_more = rest.len() > DISPUTES_PER_PAGE;
+            rest.truncate(DISPUTES_PER_PAGE);
+            let next = rest.last().filter(|_| has_more).map(|last| last.id.clone());
+            Ok(DisputePage { disputes: rest.into_iter().map(dispute_of).collect(), next })
         };
         self.read(call).await
     }

@@ -119,6 +119,10 @@ async fn limits_have_limits() {
         ("FILES_OPEN_UPLOADS", "1", true),
         ("FILES_OPEN_UPLOADS", "0", false),
         ("FILES_OPEN_UPLOADS", "10001", false),
+        ("FILES_TYPES", "image/*,application/pdf", true),
+        ("FILES_TYPES", "image/*,pdf", false),
+        ("ARCHIVAL_TYPES", "video/*", true),
+        ("ARCHIVAL_TYPES", "video", false),
     ] {
         let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), (name, value)]));
         let problems = app.with(Files::new(Memory::default())).build().err().map(|problems| problems.to_string());

@@ -50,7 +50,7 @@ struct DeliveryListQuery {
     state: Option<DeliveryState>,
     /// Only events of this type. The time of the response grows with the number of newer events of other types.
     #[serde(rename = "type")]
-    #[garde(inner(length(max = 100)))]
+    #[garde(inner(length(chars, max = 100)))]
     #[param(max_length = 100)]
     kind: Option<String>,
     /// Only events that were published at this time or later.
