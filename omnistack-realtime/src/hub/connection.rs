@@ -119,6 +119,11 @@ impl Connection {
         if self.emulation.is_some() { Transport::Sse } else { Transport::WebSocket }
     }
 
+    /// Returns whether the client owes a pong, and records that it has sent it.
+    pub(super) fn take_pong(&self) -> bool {
+        lock(&self.state).deadlines.pong.take().is_some()
+    }
+
     /// Returns the caller, after the sign-in.
     pub(super) fn caller(&self) -> Option<Arc<Identity>> {
         lock(&self.state).caller.clone()

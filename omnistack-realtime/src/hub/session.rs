@@ -28,7 +28,7 @@ use super::{
     wheel::spread,
 };
 use crate::{
-    protocol::{CloseCode, Command, ErrorCode, Method, Reply, ReplyContent, ReplyError, parse_frame},
+    protocol::{CloseCode, Command, ErrorCode, Method, PING, Reply, ReplyContent, ReplyError, parse_frame},
     sign_in::Credential,
 };
 
@@ -132,6 +132,12 @@ impl Session {
             self.connection.outbound.close(code);
         }
         result
+    }
+
+    /// Accepts the pong that the client owes, without the work for a command. Returns false for all other frames, which
+    /// are to be passed to [`handle`](Self::handle).
+    pub(crate) fn accept_pong(&self, frame: &str) -> bool {
+        frame.as_bytes() == PING && self.connection.take_pong()
     }
 
     /// Returns the id of the connection, which other clients see.

@@ -130,6 +130,9 @@ async fn exchange(socket: &mut WebSocket, session: &mut Session, outbound: &mut 
                 Err(end) => return end,
             },
         };
+        if session.accept_pong(&frame) {
+            continue;
+        }
         // In a box, so that a connection that waits has no room for the largest command.
         let mut handling = Box::pin(session.handle(&frame));
         let handled = loop {
