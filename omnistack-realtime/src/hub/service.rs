@@ -77,7 +77,7 @@ impl Hub {
     /// Attends to the connections and channels that are due. What needs another service becomes a chore.
     fn attend(&self, now: Timestamp) {
         for (second, numbers) in self.0.connection_wheel.take_due(now) {
-            for connection in numbers.into_iter().filter_map(|number| self.0.connections.get(number)) {
+            for connection in self.0.connections.of(numbers) {
                 self.attend_connection(&connection, second, now);
             }
         }
