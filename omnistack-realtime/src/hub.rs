@@ -49,7 +49,7 @@ use wheel::Wheel;
 
 pub(crate) use connection::Transport;
 pub(crate) use operator::{ConnectionFilter, ConnectionInfo, HubStats};
-pub(crate) use outbound::{OutboundItem, OutboundReader};
+pub(crate) use outbound::{OutboundItem, OutboundReader, OutboundSocket};
 pub(crate) use session::{Session, SessionOrigin};
 
 /// The settings and services that a hub works with.

@@ -37,7 +37,7 @@ pub(crate) struct Connection {
     pub(super) id: Id<Self>,
     pub(super) address: Option<IpAddr>,
     pub(super) opened_at: Timestamp,
-    pub(super) outbound: Outbound,
+    pub(super) outbound: Arc<Outbound>,
     /// `None` for a WebSocket, whose commands arrive on the connection itself.
     pub(super) emulation: Option<Box<Emulation>>,
     pub(super) state: Mutex<ConnectionState>,

@@ -108,7 +108,7 @@ impl Session {
             id: Id::new(opened_at),
             address,
             opened_at,
-            outbound: Outbound::new(usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX)),
+            outbound: Arc::new(Outbound::new(usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX))),
             emulation,
             state: Mutex::new(state),
         });
@@ -119,7 +119,7 @@ impl Session {
             let at = state.deadlines.earliest();
             hub.schedule_connection(number, &mut state.deadlines, at);
         }
-        let reader = OutboundReader::new(Arc::clone(&connection));
+        let reader = OutboundReader::new(Arc::clone(&connection.outbound));
         let origin = Some(ConnectOrigin { base, caller, server_channels, identity_changes });
         Ok((Self { hub: hub.clone(), connection, origin }, reader))
     }

@@ -202,7 +202,7 @@ async fn frames_that_are_being_sent_count_as_waiting() {
     test.publish("plain:1", json!("x".repeat(40_000))).await;
     let OutboundItem::Frames(_) = client.reader.next().await else { panic!("a message waits") };
     test.publish("plain:1", json!("x".repeat(40_000))).await;
-    assert_eq!(client.reader.closed().await, CloseCode::Slow);
+    assert_eq!(client.closed(), Some(CloseCode::Slow));
 }
 
 #[tokio::test]
