@@ -6,13 +6,13 @@ mod socket;
 use std::{
     future::poll_fn,
     mem,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 
-use super::lock;
+use super::{lock, send_lists::SendList};
 use crate::protocol::{CloseCode, TextFrame};
 use frame_list::FrameList;
 use socket::SocketStream;
@@ -30,6 +30,8 @@ pub(crate) struct Outbound {
     queue: Mutex<OutboundQueue>,
     /// The socket of a WebSocket, while it is open.
     socket: Mutex<Option<SocketStream>>,
+    /// The list of the sockets whose frames wait, for a connection with a socket.
+    send_list: OnceLock<Arc<SendList>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +60,9 @@ enum SendState {
     Reader,
     /// There is a socket, and no frame waits.
     Idle,
-    /// The task of the socket sends them.
+    /// The task of the list sends them.
+    Listed,
+    /// The task of the connection sends them.
     InTask,
 }
 
@@ -74,22 +78,22 @@ pub(crate) enum OutboundItem {
 impl Outbound {
     /// Creates the queue of a connection, for this many bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, queue: Mutex::default(), socket: Mutex::default() }
+        Self { limit, queue: Mutex::default(), socket: Mutex::default(), send_list: OnceLock::new() }
     }
 
     /// Adds a frame. Returns false if the connection is being closed. A queue that would exceed its limit is emptied,
     /// and the connection is closed as slow; a single frame may exceed the limit.
-    pub(crate) fn push(&self, frame: TextFrame) -> bool {
+    pub(crate) fn push(self: &Arc<Self>, frame: TextFrame) -> bool {
         self.add(frame, None, 0)
     }
 
     /// Adds a message of a channel. In a latest-value channel it replaces the message that still waits for the same
     /// subscription. Returns false if the connection is being closed.
-    pub(super) fn deliver(&self, message: TextFrame, latest: Option<u64>) -> bool {
+    pub(super) fn deliver(self: &Arc<Self>, message: TextFrame, latest: Option<u64>) -> bool {
         self.add(message, latest, 1)
     }
 
-    fn add(&self, frame: TextFrame, latest: Option<u64>, delivered: u32) -> bool {
+    fn add(self: &Arc<Self>, frame: TextFrame, latest: Option<u64>, delivered: u32) -> bool {
         let mut queue = lock(&self.queue);
         if queue.close.is_some() {
             return false;
@@ -115,10 +119,17 @@ impl Outbound {
             queue.bytes += size;
             queue.delivered = queue.delivered.saturating_add(delivered);
         }
-        let must_wake = is_full || queue.begin_sending();
+        let must_wake = is_full || queue.state == SendState::Reader;
         let waker = if must_wake { queue.waker.take() } else { None };
         let room_waker = queue.room_waker_if_due(self.limit);
+        let must_list = !is_full && queue.state == SendState::Idle;
+        if must_list {
+            queue.state = SendState::Listed;
+        }
         drop(queue);
+        if let Some(list) = self.send_list.get().filter(|_| must_list) {
+            list.add(Arc::clone(self));
+        }
         for waker in [waker, room_waker].into_iter().flatten() {
             waker.wake();
         }
@@ -189,18 +200,6 @@ impl Outbound {
 }
 
 impl OutboundQueue {
-    /// Records that a frame waits. Returns whether what sends it is to be woken.
-    fn begin_sending(&mut self) -> bool {
-        match self.state {
-            SendState::Reader => true,
-            SendState::Idle => {
-                self.state = SendState::InTask;
-                true
-            }
-            SendState::InTask => false,
-        }
-    }
-
     /// Takes the frames. They count as waiting until they are released.
     fn take(&mut self) -> FrameList {
         self.latest.clear();

@@ -1,5 +1,5 @@
-//! WebSockets (RFC 6455). A connection is one task with small buffers: it reads a frame, passes it to the session, and
-//! writes what waits, also while a command is carried out.
+//! WebSockets (RFC 6455). A connection is one task with small buffers: it reads a frame and passes it to the session. What
+//! waits for many clients is written by few tasks.
 
 mod socket;
 mod upgrade;
@@ -86,7 +86,7 @@ async fn open(
 async fn serve(connection: Upgraded, hub: Hub, origin: SessionOrigin, limits: TransportLimits) {
     match Session::open(&hub, origin) {
         Ok((mut session, outbound)) => {
-            let mut socket = Socket::new(outbound.attach(connection), limits);
+            let mut socket = Socket::new(hub.attach(outbound, connection), limits);
             let end = socket.exchange(&mut session).await;
             // Others are told that the client has gone before it confirms that.
             drop(session);

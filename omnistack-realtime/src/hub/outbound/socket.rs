@@ -7,7 +7,7 @@ use std::{
     io, mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf as _, Bytes};
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::{FrameList, Outbound, OutboundReader, SendState};
 use crate::{
-    hub::lock,
+    hub::{lock, send_lists::SendList},
     protocol::{CloseCode, TextFrame, TextFrameBuilder},
 };
 
@@ -53,8 +53,10 @@ pub(crate) struct SocketState {
 }
 
 impl OutboundReader {
-    /// Attaches the socket on which the queue is sent.
-    pub(crate) fn attach(self, io: Upgraded) -> OutboundSocket {
+    /// Attaches the socket on which the queue is sent, by the task of a list.
+    pub(in crate::hub) fn attach(self, io: Upgraded, list: Arc<SendList>) -> OutboundSocket {
+        // A reader is attached once: it is consumed.
+        _ = self.0.send_list.set(list);
         OutboundSocket::new(self.0, io)
     }
 }
@@ -84,6 +86,15 @@ impl OutboundSocket {
         let mut queue = lock(&self.0.queue);
         queue.wake_later(context);
         SocketState { close: queue.close, must_send: queue.state == SendState::InTask }
+    }
+
+    /// Leaves the frames that are added from now on to the task of the connection, until it has sent all. It must do so
+    /// soon: it is not woken.
+    pub(crate) fn send_in_task(&self) {
+        let mut queue = lock(&self.0.queue);
+        if queue.state == SendState::Idle {
+            queue.state = SendState::InTask;
+        }
     }
 
     /// Sends all that waits.
@@ -133,6 +144,24 @@ impl Drop for OutboundSocket {
 }
 
 impl Outbound {
+    /// Sends as much of what waits as the socket takes at once. The rest is left to the task of the connection. Returns
+    /// whether frames were added meanwhile.
+    pub(in crate::hub) fn send_now(&self) -> bool {
+        // The task of the connection polls the socket again if it waits, with a waker that wakes it.
+        match self.poll_send_some(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(is_more)) => return is_more,
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        let mut queue = lock(&self.queue);
+        queue.state = SendState::InTask;
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        false
+    }
+
     /// Sends the frames that have been taken from the queue, or else those that wait in it now. Returns whether others
     /// wait.
     fn poll_send_some(&self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {

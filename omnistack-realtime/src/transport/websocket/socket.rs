@@ -1,4 +1,4 @@
-//! An open WebSocket: the client's messages are read, and what waits for the client is sent, by one task.
+//! An open WebSocket. Its task reads the client's messages, and sends replies and what the socket has not taken at once.
 
 use std::{
     future::poll_fn,
@@ -86,6 +86,8 @@ impl Socket {
             if session.accept_pong(&frame) {
                 continue;
             }
+            // The replies are sent by this task: at the latest when the command waits.
+            self.outbound.send_in_task();
             // In a box, so that a connection that waits has no room for the largest command.
             let mut handling = Box::pin(session.handle(&frame));
             let handled = poll_fn(|context| match handling.as_mut().poll(context) {
