@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `open` | all clients are connected | `{}` |
 //! | `received N` | N messages have arrived since the start | microseconds from publishing to arrival of each new one |
+//! | `stall` | nothing: the clients read no more | `{}` |
 //! | `drop` | all clients have cut their connections | `{}` |
 //! | `resume` | all are connected again | `recovered`: clients that have missed nothing; `failures`: failed attempts |
 
@@ -48,6 +49,8 @@ pub(crate) struct ClientLoad {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LoadStage {
     Connected,
+    /// They are, and never read.
+    Stalled,
     Dropped,
     Resumed,
 }
@@ -146,6 +149,10 @@ pub(crate) async fn run(load: ClientLoad) {
                 counts.wait_for(|counts| counts.received >= wanted).await.unwrap();
                 json!(std::mem::take(&mut *shared.latencies.lock().unwrap()))
             }
+            ("stall", _) => {
+                stages.send_replace(LoadStage::Stalled);
+                json!({})
+            }
             ("drop", _) => {
                 stages.send_replace(LoadStage::Dropped);
                 counts.wait_for(|counts| counts.dropped == count).await.unwrap();
@@ -173,6 +180,10 @@ async fn stay(shared: Arc<SharedLoad>, mut stages: watch::Receiver<LoadStage>) {
             changed = stages.changed() => {
                 if changed.is_err() {
                     return;
+                }
+                if *stages.borrow() == LoadStage::Stalled {
+                    // The connection remains open.
+                    return std::future::pending().await;
                 }
                 let position = connection.position.take();
                 drop(connection);
