@@ -98,9 +98,18 @@ impl Benchmark {
         ..Self::DEFAULT
     };
     /// Connections of clients: idle ones, many subscribers, several replicas, and clients that reconnect together; and
-    /// npm's ws beside them.
+    /// npm's ws beside them. With the profile of programs in production, because CPU time is what is measured.
     pub(crate) const REALTIME: Self = Self {
-        arguments: &["-p", "omnistack-realtime", "--bench", "realtime", "--features", "redis,sqlite"],
+        arguments: &[
+            "--profile",
+            "dist",
+            "-p",
+            "omnistack-realtime",
+            "--bench",
+            "realtime",
+            "--features",
+            "redis,sqlite",
+        ],
         servers: true,
         environment: Some(realtime::set_environment),
         ..Self::DEFAULT
