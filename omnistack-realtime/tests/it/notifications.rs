@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod exports;
+mod outbox;
 
 use std::{
     collections::HashSet,
