@@ -191,12 +191,14 @@ impl Channel {
         let Some(index) = state.find(connection.number, serial) else { return lost };
         let Some(subscriber) = state.subscribers.get_mut(index) else { return lost };
         let progress = std::mem::replace(&mut subscriber.progress, SubscriberProgress::Live(position.offset));
-        let SubscriberProgress::Starting(buffer) = progress else { return lost };
+        let SubscriberProgress::Starting(mut buffer) = progress else { return lost };
         let has_history = self.options.history_size > 0;
         let is_other_epoch = has_history && state.epoch.as_deref() != Some(position.epoch.as_str());
         let mut is_lost = buffer.is_full || (is_other_epoch && buffer.is_new_epoch);
         if is_other_epoch && !is_lost {
-            // The history is of a newer epoch than the messages of the others.
+            // The history is of a newer epoch than the messages of the others, and those that were kept. Their numbers may
+            // have been given again.
+            buffer.messages.retain(|(offset, _)| *offset == 0);
             let newcomer = state.subscribers.remove(index);
             state.begin_epoch(&position.epoch, &mut lost);
             let index = state.subscribers.partition_point(|other| other.key() < newcomer.key());

@@ -243,6 +243,36 @@ async fn lost_messages_end_the_subscription() {
 }
 
 #[tokio::test]
+async fn messages_of_a_lost_epoch_do_not_continue_a_newer_history() {
+    let clock = start_of_2030();
+    let engine = FakeEngine::start();
+    let test = TestHub::with_engine(engine.clone(), &clock, &[("REALTIME_PING", "5m")]);
+    let mut alice = test.connect("alice").await;
+    alice.subscribe(FAKE_CHANNEL).await;
+    for number in 1..=4 {
+        test.publish(FAKE_CHANNEL, json!(number)).await;
+        if number == 2 {
+            engine.deliver();
+        }
+    }
+    engine.go_back();
+    engine.hold();
+    let mut bob = test.connect("bob").await;
+    let subscribing = tokio::spawn(async move {
+        let result = bob.subscribe(FAKE_CHANNEL).await;
+        (bob, result)
+    });
+    settle().await;
+    // It has the number that the newer history gives next.
+    assert!(engine.deliver_next());
+    engine.release();
+    let (mut bob, result) = subscribing.await.unwrap();
+    assert_eq!((&result["offset"], bob.messages()), (&json!(2), vec![]));
+    let lines = alice.rest();
+    assert_eq!(lines.last().unwrap()["push"]["unsubscribe"]["code"], 2500, "{lines:?}");
+}
+
+#[tokio::test]
 async fn a_message_on_its_way_is_not_lost() {
     let clock = start_of_2030();
     let engine = FakeEngine::start();
