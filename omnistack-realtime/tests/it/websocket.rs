@@ -10,7 +10,9 @@ use omnistack_core::{
     pubsub::PubSub,
 };
 use omnistack_realtime::RealtimeChannel;
+use omnistack_testkit::TestRedis;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Client, RealtimeApp, SOCKET};
@@ -305,6 +307,29 @@ async fn a_change_of_rights_reaches_open_connections() {
         assert_eq!(client.closed().await, 3500);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_rights_on_another_replica_reaches_open_connections() {
+    let redis = TestRedis::start().await;
+    let (serves, revokes) = (RealtimeApp::replica(&redis).await, RealtimeApp::replica(&redis).await);
+    let (user, token) = serves.callers.user();
+    let changes: PubSub = revokes.app.app().context().get().unwrap();
+    let scope = IdentityScope::User(user.user);
+    serves
+        .serve(async |address| {
+            let mut client = Client::connect(address, &token).await;
+            serves.callers.revoke(&token);
+            // Nothing signals that the replica follows the changes of others.
+            let code = loop {
+                changes.publish(IDENTITY_CHANGES_TOPIC, scope.to_string()).await;
+                if let Ok(code) = timeout(Duration::from_secs(1), client.closed()).await {
+                    break code;
+                }
+            };
+            assert_eq!(code, 3500);
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
