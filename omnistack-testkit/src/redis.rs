@@ -107,8 +107,8 @@ impl TestRedis {
         assert!(answered.is_ok(), "{program} did not respond within {START_TIMEOUT:?}");
     }
 
-    /// Replaces the data by that of another server, by replication, and becomes a primary again. Connections stay open. A
-    /// server that gets an older copy of its own data is like a replica that was promoted before it had all of it.
+    /// Replaces the data by that of another server, by replication, and becomes a primary again. Connections stay open.
+    /// A server that gets an older copy of its own data is like a replica that was promoted before it had all of it.
     ///
     /// # Panics
     /// Panics if one of the servers is not running, or if the replication takes longer than 20 seconds.

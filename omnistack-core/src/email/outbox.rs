@@ -20,9 +20,9 @@ pub trait EnqueueMail: Send + Sync + 'static {
 /// The handle by which modules send a mail if and only if their transaction commits. It is in the
 /// [`Context`](crate::module::Context) of every app. Cheap to clone.
 ///
-/// With the module `Mail`, the mail is in its outbox, which leaves out suppressed recipients and shows what became of the
-/// mail. Without it, the mail is the payload of a job, which sends it by the [`Mailer`](super::Mailer). A module that sends
-/// mail requires the `Mailer`, so that the build in production reports if none delivers it.
+/// With the module `Mail`, the mail is in its outbox, which leaves out suppressed recipients and shows what became of
+/// the mail. Without it, the mail is the payload of a job, which sends it by the [`Mailer`](super::Mailer). A module
+/// that sends mail requires the `Mailer`, so that the build in production reports if none delivers it.
 ///
 /// ```
 /// use omnistack_core::{app::App, config::Config, email::{Email, MailOutbox}};
@@ -56,12 +56,12 @@ impl MailOutbox {
         Self(Arc::new(outbox))
     }
 
-    /// Stores a mail in the caller's transaction. It is sent if that transaction commits, and sent again if it is unknown
-    /// whether the provider has accepted it, with the same idempotency key.
+    /// Stores a mail in the caller's transaction. It is sent if that transaction commits, and sent again if it is
+    /// unknown whether the provider has accepted it, with the same idempotency key.
     ///
     /// # Errors
-    /// `ErrorKind::InvalidValue` if the mail is not valid, and the errors of the database. After an error of the database,
-    /// roll the transaction back.
+    /// `ErrorKind::InvalidValue` if the mail is not valid, and the errors of the database. After an error of the
+    /// database, roll the transaction back.
     pub async fn enqueue_in(&self, tx: &mut Tx, mail: &Email) -> Result<(), db::Error> {
         self.0.enqueue_in(tx, mail).await
     }

@@ -66,10 +66,10 @@ type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + S
 
 /// The module for mail from templates, sent by jobs: `.with(Mail::default())`.
 ///
-/// It provides [`Outbox`], [`TemplateOverrides`], [`Suppressions`] and [`Templates`], and runs the jobs that send. By the
-/// port [`MailOutbox`], other modules use the same outbox. It receives bounces and complaints at
-/// `/api/v1/public/email/webhooks/resend` and `…/sendgrid` if their keys are set. Outside production, it shows mails and
-/// templates at `/dev/mailbox`.
+/// It provides [`Outbox`], [`TemplateOverrides`], [`Suppressions`] and [`Templates`], and runs the jobs that send. By
+/// the port [`MailOutbox`], other modules use the same outbox. It receives bounces and complaints at
+/// `/api/v1/public/email/webhooks/resend` and `…/sendgrid` if their keys are set. Outside production, it shows mails
+/// and templates at `/dev/mailbox`.
 ///
 /// ```
 /// use omnistack_messaging::email::{template::Template, Mail};

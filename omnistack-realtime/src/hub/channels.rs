@@ -196,8 +196,8 @@ impl Channel {
         let is_other_epoch = has_history && state.epoch.as_deref() != Some(position.epoch.as_str());
         let mut is_lost = buffer.is_full || (is_other_epoch && buffer.is_new_epoch);
         if is_other_epoch && !is_lost {
-            // The history is of a newer epoch than the messages of the others, and those that were kept. Their numbers may
-            // have been given again.
+            // The history is of a newer epoch than the messages of the others, and those that were kept. Their numbers
+            // may have been given again.
             buffer.messages.retain(|(offset, _)| *offset == 0);
             let newcomer = state.subscribers.remove(index);
             state.begin_epoch(&position.epoch, &mut lost);

@@ -20,8 +20,8 @@ use super::{
     outbound::{Outbound, OutboundReader, OutboundSocket},
 };
 
-/// Sockets that are written before other tasks have their turn. Each write takes some of what the runtime lets a task do
-/// in one turn.
+/// Sockets that are written before other tasks have their turn. Each write takes some of what the runtime lets a task
+/// do in one turn.
 const SOCKETS_PER_TURN: usize = 32;
 
 /// The lists of a hub.
@@ -96,7 +96,8 @@ impl SendList {
         }
     }
 
-    /// Takes the listed connections, in place of an empty list. Returns false if there are none: then the task has ended.
+    /// Takes the listed connections, in place of an empty list. Returns false if there are none: then the task has
+    /// ended.
     fn take(&self, taken: &mut Vec<Arc<Outbound>>) -> bool {
         let mut state = lock(&self.state);
         mem::swap(&mut state.listed, taken);

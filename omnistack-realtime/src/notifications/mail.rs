@@ -30,7 +30,8 @@ pub(super) struct NotificationMailer {
 
 impl NotificationMailer {
     /// Puts a mail into the outbox, in the transaction that marks its notifications as mailed. So a process that ends
-    /// before the commit has put none, and one that ends after it puts no other. Fails for good if the mail is not valid.
+    /// before the commit has put none, and one that ends after it puts no other. Fails for good if the mail is not
+    /// valid.
     pub(super) async fn enqueue_in(&self, tx: &mut Tx, mail: &Email) -> Result<(), JobError> {
         self.outbox.enqueue_in(tx, mail).await.map_err(|error| match error.kind() {
             ErrorKind::InvalidValue => JobError::fatal(error),

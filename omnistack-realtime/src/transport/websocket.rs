@@ -1,5 +1,5 @@
-//! WebSockets (RFC 6455). A connection is one task with small buffers: it reads a frame and passes it to the session. What
-//! waits for many clients is written by few tasks.
+//! WebSockets (RFC 6455). A connection is one task with small buffers: it reads a frame and passes it to the session.
+//! What waits for many clients is written by few tasks.
 
 mod socket;
 mod upgrade;

@@ -1,4 +1,5 @@
--- Returns the epoch of the history that KEYS[1] (position) and KEYS[2] (history) belong to. `fresh` is that of a new one.
+-- Returns the epoch of the history that KEYS[1] (position) and KEYS[2] (history) belong to. `fresh` is that of a new
+-- one.
 --
 -- The numbers of an epoch belong to one data set of Redis. A restarted server and a promoted replica begin another data
 -- set, whose data may be older than what clients have got. It would give the numbers of the lost messages to others, so

@@ -77,8 +77,8 @@ impl FakeEngine {
         history.publications.clear();
     }
 
-    /// Loses the last two messages of the history, whose numbers are given again in another epoch. Messages on their way
-    /// are of the former epoch.
+    /// Loses the last two messages of the history, whose numbers are given again in another epoch. Messages on their
+    /// way are of the former epoch.
     pub(super) fn go_back(&self) {
         let mut history = lock(&self.history);
         history.epoch += 1;

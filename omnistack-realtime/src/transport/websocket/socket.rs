@@ -1,4 +1,4 @@
-//! An open WebSocket. Its task reads the client's messages, and sends replies and what the socket has not taken at once.
+//! An open WebSocket. Its task reads the client's messages, sends replies, and sends what the socket did not take at once.
 
 use std::{
     future::poll_fn,
@@ -24,8 +24,8 @@ use crate::{
     transport::TransportLimits,
 };
 
-/// Capacity of the buffer for frames that arrive, such as the 8 bytes of a pong. Most connections wait most of the time,
-/// and the buffer grows for larger messages.
+/// Capacity of the buffer for frames that arrive, such as the 8 bytes of a pong. Most connections wait most of the
+/// time, and the buffer grows for larger messages.
 const READ_BUFFER_BYTES: usize = 1024;
 /// Longest time until a client has taken a frame from the socket's buffer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

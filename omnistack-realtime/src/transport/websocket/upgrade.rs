@@ -7,9 +7,9 @@ use axum::extract::{
 use http::{Request, request::Parts};
 use hyper::upgrade::OnUpgrade;
 
-/// A request that opens a WebSocket. axum checks the handshake and responds to it. It would also wrap the connection in a
-/// WebSocket of its own, which copies each message that is sent; so it gets the end of a connection that never comes,
-/// and the connection itself is here.
+/// A request that opens a WebSocket. axum checks the handshake and responds to it. axum would also wrap the connection
+/// in a WebSocket of its own, which copies each message that is sent. So axum gets an upgrade that never comes, and the
+/// upgrade of the connection is here.
 pub(super) struct WebSocketRequest {
     pub(super) handshake: WebSocketUpgrade,
     pub(super) connection: OnUpgrade,

@@ -1,5 +1,5 @@
-//! Tests of mails about notifications in the outbox of the module `Mail`: with suppressed recipients, and with processes
-//! that are killed by SIGKILL after each of their statements in turn.
+//! Tests of mails about notifications in the outbox of the module `Mail`: with suppressed recipients, and with
+//! processes that are killed by SIGKILL after each of their statements in turn.
 
 #![cfg(test)]
 
