@@ -1,4 +1,4 @@
-//! An open WebSocket. Its task reads the client's messages, sends replies, and sends what the socket did not take at once.
+//! An open WebSocket. Its task reads the client's messages, and sends replies and what the socket did not take at once.
 
 use std::{
     future::poll_fn,
