@@ -48,6 +48,7 @@ mod dev_identity;
 mod disk;
 mod docs;
 mod host;
+mod mail_jobs;
 mod malformed_request;
 mod middleware_stack;
 mod migrations;

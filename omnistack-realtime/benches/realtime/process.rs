@@ -108,7 +108,7 @@ impl BenchProcess {
 }
 
 /// CPU time of a process.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct CpuTime {
     pub(crate) program: Duration,
     /// Time in calls of the operating system, such as those that send.
@@ -162,6 +162,11 @@ impl BenchServer {
 pub(crate) fn start_clients(load: &ClientLoad) -> BenchProcess {
     let [address, source, count] = [load.address.to_string(), load.source.to_string(), load.count.to_string()];
     BenchProcess::start(&this_program(), &["clients", &address, &source, &count, &load.channel], &[])
+}
+
+/// Returns the profile of the app's servers and of the clients.
+pub(crate) fn profile() -> &'static str {
+    if this_program().contains("/dist/") { "dist" } else { "release" }
 }
 
 fn this_program() -> String {

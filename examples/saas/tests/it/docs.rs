@@ -15,7 +15,7 @@ use omnistack::{
     cache::Cache,
     config::{self, Config, PublicUrl},
     dashboard::Dashboard,
-    email::{Mailer, UserContacts},
+    email::{MailOutbox, Mailer, UserContacts},
     flag_variant::FlagVariants,
     health::Health,
     http::RateLimits,
@@ -209,6 +209,7 @@ async fn the_book_lists_the_values_that_context_always_has() {
     provided![
         AuditLog,
         Mailer,
+        MailOutbox,
         PubSub,
         UsageSink,
         Entitlements,
