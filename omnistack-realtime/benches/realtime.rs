@@ -72,10 +72,8 @@ async fn measure() {
     let shared = ServerKind::OmniStack(Some(&redis));
 
     println!("<!-- begin realtime -->\n\n### Realtime\n");
-    let profile = process::profile();
-    println!("The servers, the clients and Redis are processes on the same cores, with the profile `{profile}`.");
-    println!("{IDLE_CONNECTIONS} idle connections are signed in and get pings each 25 s, observed for");
-    println!("{} s.", IDLE_TIME.as_secs());
+    println!("The servers, the clients and Redis are processes on the same cores. {IDLE_CONNECTIONS} idle");
+    println!("connections are signed in and get pings each 25 s, observed for {} s.", IDLE_TIME.as_secs());
     println!("{SUBSCRIBERS} clients subscribe to a channel with a history and get {FAN_OUT_MESSAGES} messages,");
     println!("each after all have the one before. Then all cut their connections, miss {MISSED_MESSAGES} messages and");
     println!("reconnect together, at most 1,000 at a time.\n");

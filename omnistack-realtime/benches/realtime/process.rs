@@ -164,11 +164,6 @@ pub(crate) fn start_clients(load: &ClientLoad) -> BenchProcess {
     BenchProcess::start(&this_program(), &["clients", &address, &source, &count, &load.channel], &[])
 }
 
-/// Returns the profile of the app's servers and of the clients.
-pub(crate) fn profile() -> &'static str {
-    if this_program().contains("/dist/") { "dist" } else { "release" }
-}
-
 fn this_program() -> String {
     env::current_exe().unwrap().to_str().unwrap().to_owned()
 }
