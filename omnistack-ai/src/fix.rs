@@ -84,13 +84,13 @@ pub(crate) fn register(registry: &mut Registry, host: Option<Arc<dyn CodeHost>>)
 
 /// Returns the code host of the settings, or the fake outside production.
 fn host_of_settings(registry: &mut Registry) -> Option<Arc<dyn CodeHost>> {
+    let settings = registry.config::<code_host::GitHubSettings>()?;
     #[cfg(feature = "github")]
-    {
-        let settings = registry.config::<code_host::GitHubSettings>()?;
-        if let Some(github) = GitHub::from_settings(registry, settings) {
-            return Some(Arc::new(github));
-        }
+    if let Some(github) = GitHub::from_settings(registry, settings) {
+        return Some(Arc::new(github));
     }
+    #[cfg(not(feature = "github"))]
+    let _ = settings;
     let host: Arc<dyn CodeHost> = Arc::new(FakeCodeHost::new());
     (!registry.environment().is_production()).then_some(host)
 }

@@ -1,7 +1,7 @@
 //! The AI gateway: one door to the models of all providers, with budgets, routing and exact costs.
 //!
-//! The module [`Ai`] answers at the API of OpenAI (`/v1/chat/completions`, with API keys of the app) and at the app's own
-//! routes. Handlers and jobs call models through [`AiGateway`]:
+//! The module [`Ai`] answers at the API of OpenAI (`/v1/chat/completions` and `/v1/responses`, with API keys of the app)
+//! and at the app's own routes. Handlers and jobs call models through [`AiGateway`]:
 //!
 //! ```
 //! use omnistack_ai::{Ai, AiCaller, AiGateway, CallOptions, ChatRequest, Message};
@@ -66,6 +66,9 @@ mod guardrail;
 mod http_provider;
 mod json_schema;
 #[cfg(feature = "mcp")]
+mod mcp;
+#[cfg(not(feature = "mcp"))]
+#[path = "mcp/settings.rs"]
 mod mcp;
 mod media;
 mod module;

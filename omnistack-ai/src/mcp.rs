@@ -5,6 +5,7 @@
 
 mod arguments;
 mod server;
+mod settings;
 mod tools;
 
 use std::{sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ use rmcp::transport::{
 };
 
 use server::{AppTools, ToolCatalog};
+use settings::McpSettings;
 
 /// Largest request, in bytes.
 const MAX_REQUEST_BYTES: u64 = 1024 * 1024;
@@ -34,15 +36,6 @@ const MAX_REQUEST_BYTES: u64 = 1024 * 1024;
 const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest duration of a request: a call of a tool, and the messages around it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(130);
-
-omnistack_core::settings! {
-    /// Tools for agents (Model Context Protocol).
-    pub(crate) struct McpSettings {
-        /// Origins of web pages that may call `/mcp`, such as `https://agents.example.com:443`, besides that of
-        /// `PUBLIC_URL` and, outside production, those of this machine. Programs that are no web pages send no origin.
-        pub(crate) origins: Vec<String> = "AI_MCP_ORIGINS";
-    }
-}
 
 /// The service of the route.
 type McpService = StreamableHttpService<AppTools, NeverSessionManager>;

@@ -158,6 +158,9 @@ impl Module for Ai {
         export::register(registry);
         #[cfg(feature = "mcp")]
         crate::mcp::register(registry);
+        // Reports each of the settings that is set.
+        #[cfg(not(feature = "mcp"))]
+        registry.config::<crate::mcp::McpSettings>();
     }
 
     async fn stop(&self, ctx: &Context) {

@@ -1,10 +1,11 @@
-//! The API of OpenAI, for its official clients and all others that speak it: `/v1/chat/completions`, `/v1/embeddings`
-//! and `/v1/models`, with API keys of the app.
+//! The API of OpenAI, for its official clients and all others that speak it: `/v1/chat/completions`, `/v1/responses`,
+//! `/v1/embeddings` and `/v1/models`, with API keys of the app.
 //!
 //! A client needs the address of the app with `/v1` as its base URL, and an API key with the permission `ai:write`
 //! (`ai:read` for the models). Errors have OpenAI's form, also those of the app's layers. Fields of a request that this
 //! crate does not know are sent to the providers whose API has them.
 
+mod call_headers;
 mod caller;
 mod chat;
 mod content;
@@ -17,6 +18,7 @@ mod messages;
 mod models;
 mod render;
 mod request;
+mod responses;
 mod stream;
 
 use omnistack_core::{
@@ -73,7 +75,7 @@ pub(crate) struct OpenAiApi {
 pub(crate) fn register(registry: &mut Registry, settings: ApiSettings) {
     registry
         .request_headers([HeaderName::from_static(caller::CACHE_HEADER)])
-        .response_headers(chat::CALL_HEADERS)
+        .response_headers(call_headers::CALL_HEADERS)
         .response_headers([failure::SHOULD_RETRY]);
     registry.after_modules(move |registry| {
         if !registry.provides::<Authenticator>() {
@@ -90,6 +92,7 @@ pub(crate) fn register(registry: &mut Registry, settings: ApiSettings) {
         };
         registry
             .routes(mount("/v1/chat/completions"), chat::api(), state.clone())
+            .routes(mount("/v1/responses"), responses::api(), state.clone())
             .routes(mount("/v1/embeddings"), embeddings::api(), state.clone())
             .routes(mount("/v1/models"), models::api(), state);
     });

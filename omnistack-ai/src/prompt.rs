@@ -2,7 +2,8 @@
 //!
 //! A prompt has versions, which do not change, and labels that stand for versions: the app uses the label `production`,
 //! and operators test a version before they set it, or return to the one before. A label can stand for several versions
-//! by weight, so that they can be compared: the [usage](usage) of each is in the ledger of calls. Tenants can replace the
+//! by weight or by the variants of a feature flag, so that they can be compared: the [usage](usage) of each is in the
+//! ledger of calls. Tenants can replace the
 //! prompts that allow it.
 
 mod admin;
@@ -43,6 +44,8 @@ pub(crate) fn register(registry: &mut Registry, settings: ApiSettings) {
                 db: ctx.get::<Db>()?.app_database(),
                 clock: clock.clone(),
                 log: ctx.get()?,
+                flags: ctx.get()?,
+                entitlements: ctx.get()?,
                 default_model: default_model.clone(),
             }))
         })

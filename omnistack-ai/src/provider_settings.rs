@@ -37,8 +37,8 @@ omnistack_core::settings! {
     }
 }
 
-#[cfg(feature = "providers")]
 omnistack_core::settings! {
+    feature "providers" of "omnistack-ai";
     /// Providers of models.
     pub(crate) struct AiProviderSettings {
         /// The key of OpenAI.
@@ -134,11 +134,13 @@ fn fix_of_missing(name: &str) -> String {
 
 #[cfg(not(feature = "providers"))]
 fn fix_of_missing(_: &str) -> String {
-    "set AI_PROVIDER=fake, or enable the feature `providers` of omnistack-ai".to_owned()
+    "set AI_PROVIDER=fake, or add the feature `providers` to `omnistack-ai` in Cargo.toml".to_owned()
 }
 
 #[cfg(not(feature = "providers"))]
-fn http_providers(_: &mut Registry) -> Vec<Arc<dyn LlmProvider>> {
+fn http_providers(registry: &mut Registry) -> Vec<Arc<dyn LlmProvider>> {
+    // Reports each of the settings that is set.
+    registry.config::<AiProviderSettings>();
     Vec::new()
 }
 

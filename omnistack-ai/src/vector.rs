@@ -173,10 +173,12 @@ fn index_source(registry: &mut Registry, settings: &VectorSettings) -> Option<Ve
 
 #[cfg(not(feature = "qdrant"))]
 fn index_source(registry: &mut Registry, settings: &VectorSettings) -> Option<VectorIndexSource> {
+    // Reports each of the settings that is set.
+    registry.config::<settings::QdrantSettings>();
     if settings.engine == VectorEngine::Qdrant {
         registry.report_problem(
-            "AI_VECTOR_ENGINE is `qdrant`, which this build does not have",
-            "enable the feature `qdrant` of omnistack-ai, or set AI_VECTOR_ENGINE to another engine",
+            "AI_VECTOR_ENGINE is `qdrant`, but this program is compiled without the feature `qdrant`",
+            "add the feature `qdrant` to `omnistack` in Cargo.toml, or set AI_VECTOR_ENGINE to another engine",
         );
         return None;
     }

@@ -115,8 +115,8 @@ omnistack_core::settings! {
     }
 }
 
-#[cfg(feature = "passkeys")]
 omnistack_core::settings! {
+    feature "passkeys" of "omnistack";
     /// Passkeys.
     ///
     /// ```
@@ -141,8 +141,8 @@ omnistack_core::settings! {
     }
 }
 
-#[cfg(feature = "sms")]
 omnistack_core::settings! {
+    feature "sms" of "omnistack";
     /// SMS codes.
     ///
     /// ```

@@ -1,11 +1,14 @@
-//! Documents of invoices: HTML always, PDF with the feature `invoice-pdf`, and e-invoices of EN 16931 and
-//! XRechnung (UBL and CII) with the feature `e-invoice`.
+//! Documents of invoices: HTML always, PDF with the feature `invoice-pdf`, e-invoices of EN 16931 and XRechnung (UBL and
+//! CII) with the feature `e-invoice`, and both in one file with the feature `factur-x`.
 //!
 //! They are made on demand from the invoice, which never changes, so they are not stored.
 
 #[cfg(feature = "e-invoice")]
 mod e_invoice;
 #[cfg(feature = "invoice-pdf")]
+mod font;
+#[cfg(not(feature = "invoice-pdf"))]
+#[path = "invoice_document/font/settings.rs"]
 mod font;
 mod html;
 #[cfg(feature = "invoice-pdf")]
@@ -19,7 +22,8 @@ use omnistack_core::{
 };
 
 #[cfg(feature = "invoice-pdf")]
-use self::font::{InvoiceFont, InvoiceFontSettings};
+use self::font::InvoiceFont;
+use self::font::InvoiceFontSettings;
 use crate::invoice::Invoices;
 
 /// The state of the routes.
@@ -32,16 +36,15 @@ struct InvoiceDocuments {
 
 /// Registers the routes of documents, which exist if the app authenticates callers.
 pub(crate) fn register(registry: &mut Registry) {
+    let Some(settings) = registry.config::<InvoiceFontSettings>() else { return };
+    #[cfg(not(feature = "invoice-pdf"))]
+    let _ = settings;
     #[cfg(feature = "invoice-pdf")]
-    let font = {
-        let Some(settings) = registry.config::<InvoiceFontSettings>() else { return };
-        match InvoiceFont::load(settings.font.as_deref()) {
-            Ok(font) => font,
-            Err(problem) => {
-                registry
-                    .report_problem(problem, "set BILLING_INVOICE_FONT to a TrueType or OpenType font, or unset it");
-                return;
-            }
+    let font = match InvoiceFont::load(settings.font.as_deref()) {
+        Ok(font) => font,
+        Err(problem) => {
+            registry.report_problem(problem, "set BILLING_INVOICE_FONT to a TrueType or OpenType font, or unset it");
+            return;
         }
     };
     let state = move |ctx: &Context| -> Result<InvoiceDocuments, MissingDependency> {

@@ -134,8 +134,8 @@ impl Ledger {
     /// Stores events in a transaction of the app's database, which is the only one that records usage of their tenants
     /// until it ends.
     pub(crate) async fn record_in(&self, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<Vec<UsageOutcome>, db::Error> {
-        let new = events.into_iter().map(|event| NewUsage::new(event, false)).collect();
-        self.record(tx, new, EventPolicy::Report, AccountLock::Exclusive).await
+        let new: Vec<NewUsage> = events.into_iter().map(|event| NewUsage::new(event, false)).collect();
+        self.record(tx, self.check(&new, EventPolicy::Report), AccountLock::Exclusive).await
     }
 
     /// Adds an event to a counter in memory, which is stored a few seconds later.

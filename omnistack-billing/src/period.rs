@@ -246,5 +246,31 @@ impl PeriodSchedule {
     }
 }
 
+/// The periods of a schedule. The last one is kept, because most times are in the same one as the time before.
+#[derive(Clone, Debug)]
+pub(crate) struct RecentPeriods {
+    schedule: PeriodSchedule,
+    last: BillingPeriod,
+}
+
+impl RecentPeriods {
+    pub(crate) fn new(schedule: PeriodSchedule) -> Self {
+        let nothing = Timestamp::default();
+        Self { schedule, last: BillingPeriod { start: nothing, end: nothing } }
+    }
+
+    pub(crate) fn schedule(&self) -> &PeriodSchedule {
+        &self.schedule
+    }
+
+    /// Returns the period that contains a time.
+    pub(crate) fn period_at(&mut self, at: Timestamp) -> BillingPeriod {
+        if !self.last.contains(at) {
+            self.last = self.schedule.period_at(at);
+        }
+        self.last
+    }
+}
+
 #[cfg(test)]
 mod tests;

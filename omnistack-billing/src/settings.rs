@@ -13,6 +13,10 @@ impl SettingValue for ZoneName {
     const EXPECTED: &'static str = "name of a time zone, such as `Europe/Berlin`";
 
     fn parse(text: &str) -> Result<Self, String> {
+        // The default doesn't need the database of time zones, which takes long to open.
+        if text == "UTC" {
+            return Ok(Self(TimeZone::UTC));
+        }
         TimeZone::get(text).map(Self).map_err(|_| format!("there is no time zone `{}`", text.escape_debug()))
     }
 }

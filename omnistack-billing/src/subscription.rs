@@ -15,6 +15,7 @@ mod checkout;
 mod checkout_store;
 mod cleanup;
 mod deletion;
+mod discounts;
 mod disputes;
 mod errors;
 mod events;

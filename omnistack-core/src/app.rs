@@ -48,6 +48,7 @@ mod dev_identity;
 mod disk;
 mod docs;
 mod host;
+mod mail_jobs;
 mod malformed_request;
 mod middleware_stack;
 mod migrations;
@@ -69,8 +70,6 @@ pub use serve::{Server, ServerSettings};
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use crate::{
     BoxError, ShutdownToken,
     config::{Config, Environment},
@@ -83,7 +82,7 @@ use crate::{
     http::HttpSettings,
     identity::TenantId,
     jobs::Runner,
-    module::{BackgroundService, Banner, Context, Module, OpenApiPart, RouteInfo, spawn},
+    module::{BackgroundService, Banner, Context, Module, OpenApiDocument, OpenApiPart, RouteInfo, spawn},
 };
 
 /// Time that all modules together have to stop.
@@ -103,7 +102,7 @@ pub struct App {
     _own_routes: Arc<own_routes::PublishedRoutes>,
     title: String,
     version: String,
-    openapi: Bytes,
+    openapi: Arc<OpenApiDocument>,
     routes: Arc<[RouteInfo]>,
     migrations: Vec<(&'static str, Migrations)>,
     /// Tables that row-level security need not protect.
@@ -164,7 +163,7 @@ impl App {
 
     /// Returns the OpenAPI 3.1 document, as the JSON that `/openapi.json` serves.
     pub fn openapi(&self) -> &[u8] {
-        &self.openapi
+        self.openapi.json()
     }
 
     /// Returns a part of the OpenAPI document, as the JSON that `/openapi/{part}.json` serves: `v1` has the routes of one
@@ -191,7 +190,7 @@ impl App {
             let known: Vec<_> = known.iter().map(ToString::to_string).collect();
             return Err(format!("the OpenAPI document has no part `{part}`; its parts are {}", known.join(", ")).into());
         }
-        Ok(parsed.of(&self.openapi, &self.routes)?)
+        Ok(parsed.of(self.openapi(), &self.routes)?)
     }
 
     /// Returns every route, sorted by path.

@@ -35,6 +35,26 @@
 //!
 //! A module reads its section with [`Registry::config`](crate::module::Registry::config), so that one report lists
 //! the problems of all modules.
+//!
+//! A section that is read only with a Cargo feature names the feature, and the crate at which users turn it on. Without the
+//! feature, the section has no fields, and each of its settings that is set is a problem:
+//!
+//! ```
+//! # use omnistack_core::config::Config;
+//! omnistack_core::settings! {
+//!     feature "telegraph" of "acme-greetings";
+//!     /// Greetings by telegraph.
+//!     pub struct TelegraphSettings {
+//!         /// Address of the telegraph office.
+//!         pub office: Option<String> = "TELEGRAPH_OFFICE";
+//!     }
+//! }
+//!
+//! let config = Config::from_pairs([("TELEGRAPH_OFFICE", "Lyon")]);
+//! let problems = config.read_settings::<TelegraphSettings>().unwrap_err();
+//! let fix = "add the feature `telegraph` to `acme-greetings` in Cargo.toml, or remove TELEGRAPH_OFFICE";
+//! assert_eq!(problems[0].fix, fix);
+//! ```
 
 mod app_settings;
 mod public_url;
@@ -97,6 +117,7 @@ impl fmt::Display for Environment {
 /// A problem with one setting or one file. The message names it and says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}`{}: {message}", .origin.map(|origin| format!(" (from {origin})")).unwrap_or_default())]
+#[non_exhaustive]
 pub struct ConfigProblem {
     /// The name of the setting or the file.
     pub name: String,
@@ -104,17 +125,34 @@ pub struct ConfigProblem {
     pub origin: Option<SettingSource>,
     /// The problem, and what a correct value is. Never contains the value of a secret.
     pub message: String,
+    /// What to do.
+    pub fix: String,
 }
 
 impl ConfigProblem {
     /// Creates a problem without a source, such as for a value that can be parsed but not used.
     pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { name: name.into(), origin: None, message: message.into() }
+        Self::of_setting(name.into(), None, message.into())
     }
 
-    /// Returns whether the problem concerns a file as a whole instead of one setting.
-    pub(crate) fn is_file(&self) -> bool {
-        [SettingSource::DotEnv, SettingSource::Toml].iter().any(|file| file.to_string() == self.name)
+    fn of_setting(name: String, origin: Option<SettingSource>, message: String) -> Self {
+        let fix = format!("set {name} in the environment, .env or omnistack.toml");
+        Self { name, origin, message, fix }
+    }
+
+    /// Creates a problem with a file as a whole.
+    fn of_file(name: &str, message: String) -> Self {
+        Self { name: name.into(), origin: None, message, fix: format!("correct {name}, or remove it") }
+    }
+
+    /// Creates a problem with a setting that is set, although the program is compiled without the feature that reads it.
+    fn of_missing_feature(name: &str, origin: SettingSource, feature: &str, package: &str) -> Self {
+        Self {
+            name: name.into(),
+            origin: Some(origin),
+            message: format!("is set, but this program is compiled without the feature `{feature}`, which reads it"),
+            fix: format!("add the feature `{feature}` to `{package}` in Cargo.toml, or remove {name}"),
+        }
     }
 }
 

@@ -42,6 +42,8 @@ compile_error!("omnistack-core needs a database: enable the feature `sqlite` or 
 mod bulk;
 #[doc(hidden)]
 pub mod column_type;
+#[cfg(feature = "postgres")]
+mod columns;
 mod error;
 mod group_commit;
 mod migrate;
@@ -73,6 +75,7 @@ pub use migrate::{
     TableLock, TableLockMode,
 };
 pub use observe::{QueryEvent, QueryObserver};
+pub(crate) use pools::missing_feature;
 pub use pools::{AppPools, Dialect};
 pub use query::{IntoSql, Sql, SqlQuery};
 #[cfg(feature = "postgres")]

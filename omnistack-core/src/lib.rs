@@ -98,6 +98,9 @@ pub mod rate_limit;
 pub mod realtime;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(not(feature = "redis"))]
+#[path = "redis/settings.rs"]
+mod redis;
 pub mod resilience;
 pub mod seed;
 pub mod tenant_export;

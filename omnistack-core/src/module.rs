@@ -40,7 +40,7 @@ pub(crate) use background_service::{BackgroundService, spawn};
 pub(crate) use banner::Banner;
 pub(crate) use declared_table::DeclaredTable;
 pub(crate) use mount::IdempotencyPolicy;
-pub(crate) use openapi::OpenApiPart;
+pub(crate) use openapi::{OpenApiDocument, OpenApiPart};
 pub(crate) use registry::{MissingValues, RequiredRoute, ResolvedLayer};
 pub(crate) use route_changes::{
     ANY_METHOD, PATTERN_FIX, RouteChange, RouteChanges, RouteFate, RouteMoves, RoutePattern,

@@ -24,13 +24,15 @@ mod subscription;
 pub use error::{DeclineReason, PaymentError};
 pub use event::{ProviderEvent, ProviderEventObject};
 pub use model::{
-    CaptureMode, CardExpiry, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment, NewRefund,
-    PaymentMethodKind, PaymentMethodSource, PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderDispute,
-    ProviderInvoice, ProviderInvoiceStatus, ProviderPayment, ProviderRefund, RefundStatus, StoredPaymentMethod,
+    CaptureMode, CardExpiry, CheckoutKind, CheckoutStatus, DisputePage, NewCheckout, NewCustomer, NewPayment,
+    NewRefund, PaymentMethodKind, PaymentMethodSource, PaymentStatus, ProviderCheckout, ProviderCustomer,
+    ProviderDispute, ProviderInvoice, ProviderInvoiceStatus, ProviderPayment, ProviderRefund, RefundStatus,
+    StoredPaymentMethod,
 };
 pub use provider::{PaymentProvider, ProviderFeature, ProviderProfile};
 pub use providers::PaymentProviders;
 pub use subscription::{
-    CancelTime, ChangePreview, ChangeTime, MeterReport, MeterReportOutcome, NewProviderSubscription,
-    ProviderSubscription, ProviderSubscriptionStatus, SubscriptionChange, SubscriptionItem, TrialEndBehavior,
+    CancelTime, ChangePreview, ChangeTime, DiscountDuration, DiscountReduction, MeterReport, MeterReportOutcome,
+    NewProviderSubscription, ProviderSubscription, ProviderSubscriptionStatus, SubscriptionChange,
+    SubscriptionDiscount, SubscriptionItem, TrialEndBehavior,
 };

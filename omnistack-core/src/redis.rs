@@ -16,6 +16,7 @@ mod cache;
 mod connection;
 mod limits;
 mod script;
+mod settings;
 mod subscriber;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -27,7 +28,7 @@ use fred::{
         config::{Config as FredConfig, ReconnectPolicy, UnresponsiveConfig},
     },
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use crate::{
     BoxError,
@@ -43,24 +44,8 @@ use connection::RedisConnection;
 use limits::RedisLimits;
 
 pub use script::{RedisValue, Script};
+pub use settings::RedisSettings;
 pub use subscriber::{RedisListener, RedisSubscriber};
-
-crate::settings! {
-    /// Redis.
-    pub struct RedisSettings {
-        /// URL of Redis: `redis://host:6379`, or `rediss://…` for TLS. If unset, cache, messages and rate
-        /// limits are kept in this process, which supports one replica only.
-        pub url: Option<SecretString> = "REDIS_URL";
-        /// Time limit of a command. A command that takes longer may still run, so its outcome is unknown rather
-        /// than failed.
-        pub command_timeout: Duration = "REDIS_COMMAND_TIMEOUT", default "2s", range "1ms"..="1m";
-        /// Time that a request waits for its rate limit to be counted. If that is exceeded, rate limits are
-        /// counted in this process until Redis responds within this time again.
-        pub rate_limit_timeout: Duration = "REDIS_RATE_LIMIT_TIMEOUT", default "100ms", range "1ms"..="1m";
-        /// Prefix of all keys and channels. Apps that share a Redis need different prefixes.
-        pub prefix: String = "REDIS_PREFIX", default "omnistack";
-    }
-}
 
 /// Kind of the keys and topics of scripts.
 const SCRIPT_KIND: &str = "s";

@@ -64,6 +64,9 @@ mod recorder;
 mod routes;
 #[cfg(feature = "sentry")]
 mod sentry;
+#[cfg(not(feature = "sentry"))]
+#[path = "sentry/settings.rs"]
+mod sentry;
 mod services;
 mod text;
 mod traces;

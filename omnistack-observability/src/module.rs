@@ -188,7 +188,11 @@ impl Module for Observability {
 /// Reports errors to the recorder of error analytics, and to Sentry.
 fn report_errors(registry: &mut Registry, recorder: Option<ErrorRecorder>, service: &Service) {
     #[cfg(not(feature = "sentry"))]
-    let _ = service;
+    {
+        // Reports each of the settings that is set.
+        registry.config::<crate::sentry::SentrySettings>();
+        let _ = service;
+    }
     let observers = ErrorObservers {
         recorder,
         #[cfg(feature = "sentry")]

@@ -4,6 +4,8 @@
 //! route or job, the ids of user and tenant, the release and the trace; panics also with the stack. Secrets in messages
 //! are replaced as in the log, and addresses, headers, cookies and bodies are not sent.
 
+mod settings;
+
 use std::{
     backtrace::Backtrace,
     borrow::Cow,
@@ -17,7 +19,7 @@ use std::{
 use axum::body::Bytes;
 use http::StatusCode;
 use omnistack_core::{
-    BoxError, ExposeSecret as _, SecretString, ShutdownToken,
+    BoxError, ExposeSecret as _, ShutdownToken,
     error_event::{ErrorEvent, ErrorOrigin},
     http::client::Client,
     log,
@@ -35,15 +37,7 @@ use crate::{
     traces::Service,
 };
 
-omnistack_core::settings! {
-    /// Reports of errors to Sentry.
-    pub struct SentrySettings {
-        /// The DSN of the project, to which errors are reported. Without it, none are.
-        pub dsn: Option<SecretString> = "SENTRY_DSN";
-        /// The release that Sentry shows. Default: the app's name and version, as in `shop@1.2.0`.
-        pub release: Option<String> = "SENTRY_RELEASE";
-    }
-}
+pub use settings::SentrySettings;
 
 /// Number of errors that wait to be sent. Further ones are dropped.
 const MAX_WAITING: usize = 256;

@@ -10,11 +10,13 @@
 //! provider is asked.
 
 mod apply;
+mod attempt_row;
 mod change;
 mod chargeback;
 mod create;
 mod dispute;
 mod dispute_rows;
+mod dispute_searches;
 mod export;
 mod failure;
 mod find_disputes;
@@ -24,6 +26,7 @@ mod model;
 mod postings;
 mod readable;
 mod refund;
+mod refund_row;
 mod resolve;
 mod routes;
 mod rows;
@@ -76,6 +79,7 @@ pub(crate) fn register(registry: &mut Registry, services: Vec<ServiceSources>) {
         .tenant_tables([
             "omni_payment_entries",
             "omni_payment_disputes",
+            "omni_dispute_searches",
             "omni_payment_refunds",
             "omni_payment_attempts",
             "omni_payments",

@@ -32,8 +32,8 @@ omnistack_core::settings! {
     }
 }
 
-#[cfg(feature = "stripe")]
 omnistack_core::settings! {
+    feature "stripe" of "omnistack";
     /// Payments by Stripe.
     pub(crate) struct StripeSettings {
         /// The secret key of the app's account, `sk_…` or `rk_…`. The key says whether it is for tests.
@@ -57,8 +57,8 @@ impl omnistack_core::config::SettingValue for PayPalEnvironment {
     }
 }
 
-#[cfg(feature = "paypal")]
 omnistack_core::settings! {
+    feature "paypal" of "omnistack";
     /// Payments by PayPal.
     pub(crate) struct PayPalSettings {
         /// The client id of the app's account.
@@ -73,8 +73,8 @@ omnistack_core::settings! {
     }
 }
 
-#[cfg(feature = "razorpay")]
 omnistack_core::settings! {
+    feature "razorpay" of "omnistack";
     /// Payments by Razorpay.
     pub(crate) struct RazorpaySettings {
         /// The id of the key of the app's account, `rzp_…`. It says whether the key is for tests.
@@ -109,6 +109,7 @@ impl PaymentConfig {
         let paypal = registry.config::<PayPalSettings>();
         #[cfg(feature = "razorpay")]
         let razorpay = registry.config::<RazorpaySettings>();
+        report_missing_features(registry);
         Some(Self {
             payments: payments?,
             #[cfg(feature = "stripe")]
@@ -119,6 +120,18 @@ impl PaymentConfig {
             razorpay: razorpay?,
         })
     }
+}
+
+/// Reports settings of services that are not compiled in.
+fn report_missing_features(registry: &mut Registry) {
+    #[cfg(not(feature = "stripe"))]
+    registry.config::<StripeSettings>();
+    #[cfg(not(feature = "paypal"))]
+    registry.config::<PayPalSettings>();
+    #[cfg(not(feature = "razorpay"))]
+    registry.config::<RazorpaySettings>();
+    #[cfg(all(feature = "stripe", feature = "paypal", feature = "razorpay"))]
+    let _ = registry;
 }
 
 /// The credentials of an account of the app in the settings.
@@ -180,10 +193,12 @@ pub(crate) fn app_providers(
 fn report_missing(registry: &mut Registry, name: &str, services: &[Arc<dyn PaymentService>]) {
     let what = format!("PAYMENTS_PROVIDER is `{}`, and the app has no account there", name.escape_debug());
     let known: Vec<&str> = services.iter().map(|service| service.name()).collect();
-    let fix = if known.contains(&name) {
-        format!("set the credentials of the account, such as {}", first_setting(name))
-    } else {
-        format!("set it to one of {}, or add the service by its feature", known.join(", "))
+    let fix = match name {
+        _ if known.contains(&name) => format!("set the credentials of the account, such as {}", first_setting(name)),
+        "stripe" | "paypal" | "razorpay" => {
+            format!("add the feature `{name}` to `omnistack` in Cargo.toml, or set it to one of {}", known.join(", "))
+        }
+        _ => format!("set it to one of {}, or add the service by `Payments::service`", known.join(", ")),
     };
     registry.report_problem(what, fix);
 }

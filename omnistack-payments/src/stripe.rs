@@ -26,6 +26,7 @@
 
 mod api;
 mod checkout;
+mod discount;
 mod dispute;
 mod error;
 mod event;

@@ -157,8 +157,8 @@ omnistack_core::settings! {
     }
 }
 
-#[cfg(feature = "thumbnails")]
 omnistack_core::settings! {
+    feature "thumbnails" of "omnistack";
     /// Thumbnails.
     ///
     /// Limits for the creation of thumbnails, read by [`Files`](crate::Files).

@@ -146,6 +146,12 @@ async fn intake() {
     );
     println!("A body of 1 KiB, `v1` of Standard Webhooks; the whole middleware stack without a socket.\n");
     println!("| | measured | target |\n|---|---:|---:|");
+    // First, because after the runs at full speed the server and the disk are busy with what these have written.
+    let mut at_rates = Vec::new();
+    for rate in INTAKE_RATES {
+        let app = start(TestDatabase::postgres()).await;
+        at_rates.push((rate, Latencies::new(send_at_rate(app.anonymous(), rate).await)));
+    }
     let mut best = Latencies::default();
     for _ in 0..RUNS {
         let app = start(TestDatabase::postgres()).await;
@@ -163,9 +169,7 @@ async fn intake() {
     println!("| requests/s | {:.0} | 2,000 |", best.0.len() as f64 / INTAKE_TIME.as_secs_f64());
     println!("| response time, median | {} | |", best.quantile(0.5));
     println!("| response time, p99 | {} | |", best.quantile(0.99));
-    for rate in INTAKE_RATES {
-        let app = start(TestDatabase::postgres()).await;
-        let run = Latencies::new(send_at_rate(app.anonymous(), rate).await);
+    for (rate, run) in at_rates {
         println!("| at {rate} requests/s: response time, median | {} | |", run.quantile(0.5));
         println!("| at {rate} requests/s: response time, p99 | {} | 10 ms |", run.quantile(0.99));
     }

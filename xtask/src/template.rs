@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::{
@@ -72,6 +73,7 @@ fn steps(report: &mut Report) -> Result {
         let app = App::start(&host::target().join("debug/acme"), &[])?;
         send_requests(&app).map_err(|failure| app.with_log(&failure))
     })?;
+    report.step("refuse settings of features that it lacks", || refuse_settings(&app))?;
     report.step("run its tests", || cargo(&app, &["test"]))
 }
 
@@ -222,6 +224,26 @@ fn send_requests(app: &App) -> Result {
     ask("GET", PROJECTS, &[&signed_in], "", 200, "Northwind")?;
     ask("POST", NOTES, &[&signed_in], r#"{"title":"Call Ada"}"#, 201, "Call Ada")?;
     ask("GET", NOTES, &[&signed_in], "", 200, "Call Ada")
+}
+
+/// Fails unless the app names each setting that is set and that only a feature reads which the template lacks, with that
+/// feature, in one report.
+fn refuse_settings(app: &Path) -> Result {
+    const SETTINGS: [(&str, &str, &str); 2] =
+        [("AUTH_PASSKEY_DOMAIN", "example.com", "passkeys"), ("AUTH_SMS_CODES", "true", "sms")];
+    let mut routes = Command::new(host::target().join("debug/acme"));
+    routes.arg("routes").current_dir(app).envs(SETTINGS.map(|(name, value, _)| (name, value)));
+    let Err(failure) = command::output_of(&mut routes) else {
+        return Err(Failure::new("the app ignores settings of features that it lacks"));
+    };
+    let report = failure.to_string();
+    for (name, _, feature) in SETTINGS {
+        let fix = format!("add the feature `{feature}` to `omnistack` in Cargo.toml, or remove {name}");
+        if !report.contains(&fix) {
+            return Err(Failure::new(format!("the app does not say `{fix}`, but: {report}")));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the number of lines of Rust in a folder, without blank lines and comments.

@@ -8,6 +8,7 @@ mod lists {
 
 use std::time::{Duration, Instant};
 
+use omnistack::observability::CountNumbers;
 use omnistack_testkit::{TestApp, TestClient, TestDatabase};
 
 const SCALES: [i64; 3] = [10_000, 100_000, 1_000_000];
@@ -28,10 +29,10 @@ const PROJECTS: [(&str, &str); 11] = [
     ("`q=` no row, `page=1`", "q=nowhere&page=1"),
 ];
 
-/// The list requests of an operator. `LAST` is replaced by the number of the last page of 20 items.
-const OPERATORS: [(&str, &str); 15] = [
+/// The requests of an operator. `LAST` is replaced by the number of the last page of 20 items.
+const OPERATORS: [(&str, &str); 19] = [
     ("users, `page=1`", "users?page=1"),
-    ("users, the last page", "users?page=LAST"),
+    ("users, the last page", "users?page=LAST_OF_USERS"),
     ("users, `q=` one", "users?q=needle"),
     ("users, `q=` all", "users?q=user"),
     ("tenants, the last page", "tenants?page=LAST"),
@@ -45,6 +46,10 @@ const OPERATORS: [(&str, &str); 15] = [
     ("jobs, `tenant=` none", "jobs?tenant=0191d9c0-0000-7000-8000-000000000001"),
     ("jobs, `queue=` none", "jobs?queue=nowhere"),
     ("queues with their counts", "jobs/queues"),
+    ("dashboard, the numbers of the app", "dashboard/stats"),
+    ("dashboard, growth of users in a year", "dashboard/users/growth?period=1y"),
+    ("dashboard, jobs", "dashboard/jobs"),
+    ("dashboard, webhooks", "dashboard/webhooks"),
 ];
 
 fn main() {
@@ -54,14 +59,15 @@ fn main() {
         println!(
             "Time of a request through the whole stack, with the database on the same cores, median of {RUNS} in \
              milliseconds, with 10,000, 100,000 \
-             and 1,000,000 projects of a tenant, audit entries and jobs, and a tenth as many users and tenants. The target is \
-             50 ms.\n"
+             and 1,000,000 projects of a tenant, users, audit entries and jobs, and a tenth as many tenants. The target is \
+             50 ms. The last row is no request: it is the job that counts the numbers of the dashboard once a minute.\n"
         );
         println!("| list | PostgreSQL 10,000 | 100,000 | 1,000,000 | SQLite 10,000 | 100,000 | 1,000,000 |");
         println!("|---|---:|---:|---:|---:|---:|---:|");
         let (postgres, sqlite) = (measure(TestDatabase::postgres()).await, measure(TestDatabase::sqlite()).await);
         let names = PROJECTS.map(|(name, _)| format!("projects, {name}")).into_iter();
         let names = names.chain(OPERATORS.map(|(name, _)| name.to_owned()));
+        let names = names.chain(["counting the numbers of the dashboard".to_owned()]);
         for (row, name) in names.enumerate() {
             let cells = postgres.iter().chain(&sqlite).map(|times| format!(" {:.1} |", times[row].as_secs_f64() * 1000.0));
             println!("| {name} |{}", cells.collect::<String>());
@@ -86,10 +92,16 @@ async fn measure(database: TestDatabase) -> Vec<Vec<Duration>> {
             let query = query.replace("CURSOR", &format!("cursor={middle}"));
             times.push(median(&member, &format!("/api/v1/app/projects?{query}")).await);
         }
+        let before = Instant::now();
+        app.jobs().enqueue(CountNumbers {}).await.unwrap();
+        app.run_jobs().await;
+        let counted = before.elapsed();
         for (_, path) in OPERATORS {
+            let path = path.replace("LAST_OF_USERS", &(scale / 20).to_string());
             let path = path.replace("LAST", &(scale / 10 / 20).to_string());
             times.push(median(&operator, &format!("/api/v1/admin/{path}")).await);
         }
+        times.push(counted);
         all.push(times);
     }
     all

@@ -72,7 +72,8 @@ fn client() -> Client {
 pub(crate) async fn run(upstream: &str) {
     let provider = || HttpProvider::compatible(client(), "fake", format!("{upstream}/v1"));
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
-        let app = app.clock(Clock::system()).set("DATABASE_SYNCHRONOUS", "full");
+        // With `APP_ENV=test`, descriptions of routes would stay in memory.
+        let app = app.clock(Clock::system()).set("DATABASE_SYNCHRONOUS", "full").set("APP_ENV", "development");
         app.with(Ai::from_env().provider(provider())).with(PlainRoute(Arc::new(provider())))
     })
     .await;

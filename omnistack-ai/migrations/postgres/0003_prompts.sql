@@ -30,6 +30,8 @@ create table omni_ai_prompt_labels (
     versions text not null,
     -- JSON: those before the last change. Null if there were none.
     previous text,
+    -- The feature flag whose variants decide between the versions. Null if only the weights do.
+    flag text,
     updated_by uuid not null,
     updated_at timestamptz not null,
     primary key (name, label)

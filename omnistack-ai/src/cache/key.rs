@@ -14,7 +14,7 @@ use crate::{
 const KEY_VERSION: u32 = 1;
 
 /// Further fields of requests that change the answer in a known way. They are part of the key.
-const FIELDS_IN_KEY: [&str; 18] = [
+const FIELDS_IN_KEY: [&str; 20] = [
     "frequency_penalty",
     "logit_bias",
     "logprobs",
@@ -24,6 +24,7 @@ const FIELDS_IN_KEY: [&str; 18] = [
     "n",
     "prediction",
     "presence_penalty",
+    "reasoning",
     "repetition_penalty",
     "seed",
     "thinking",
@@ -31,6 +32,7 @@ const FIELDS_IN_KEY: [&str; 18] = [
     "top_a",
     "top_k",
     "top_logprobs",
+    "truncation",
     "typical_p",
     "verbosity",
 ];

@@ -3,6 +3,9 @@
 mod fake;
 #[cfg(feature = "github")]
 mod github;
+#[cfg(not(feature = "github"))]
+#[path = "code_host/github/settings.rs"]
+mod github;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -12,7 +15,6 @@ use omnistack_core::identity::TenantId;
 pub use fake::{FakeCodeHost, FakePullRequest};
 #[cfg(feature = "github")]
 pub use github::GitHub;
-#[cfg(feature = "github")]
 pub(super) use github::GitHubSettings;
 
 /// A branch of a repository, as a tenant names it.

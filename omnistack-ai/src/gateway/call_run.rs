@@ -36,6 +36,7 @@ pub(super) struct CallPlan {
     pub(super) variant: Option<String>,
     pub(super) validator: Option<SchemaValidator>,
     pub(super) cache_key: Option<CacheKey>,
+    /// The tokens of the input of the turn that is asked for.
     pub(super) estimated_input: u64,
     pub(super) deadline: CallDeadline,
 }

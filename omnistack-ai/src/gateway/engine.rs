@@ -12,6 +12,7 @@ use super::{
     call_run::{AnsweredUsage, CallFailure, CallRun},
     content::correct_stop,
     detached::{CallerPresence, Drains},
+    estimate,
     live_stream::LiveStream,
     logging::PendingLog,
     observe::error_name,
@@ -191,7 +192,9 @@ impl Engine {
         problems: &[String],
     ) -> Result<ChatResponse, LlmError> {
         let UpstreamRequest::Complete(request) = asked else { return Err(schema::mismatch(target.provider.name())) };
-        let mut again = UpstreamRequest::Complete(schema::repair_request(request, response, problems));
+        let again = schema::repair_request(request, response, problems, run.turn_output);
+        run.plan.estimated_input = estimate::input_tokens(&again);
+        let mut again = UpstreamRequest::Complete(again);
         let before = run.spend.usage;
         let (answer, observation, took) = self.attempt(run, target, "repair of the form", &mut again).await?;
         let mut repaired = answer.into_response()?;

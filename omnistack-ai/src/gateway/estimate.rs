@@ -23,6 +23,16 @@ pub(crate) fn output_tokens(bytes: usize) -> u64 {
     text_tokens(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
+/// Returns the tokens that a message with a text of so many bytes adds to a request.
+pub(crate) fn message_tokens(bytes: usize) -> u64 {
+    output_tokens(bytes).saturating_add(TOKENS_PER_MESSAGE)
+}
+
+/// Returns the largest number of bytes of a text that has so many tokens.
+pub(crate) fn bytes_of(tokens: u64) -> usize {
+    usize::try_from(tokens.saturating_mul(BYTES_PER_TOKEN)).unwrap_or(usize::MAX)
+}
+
 fn text_tokens(bytes: u64) -> u64 {
     bytes.div_ceil(BYTES_PER_TOKEN)
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use axum::{extract::State, response::IntoResponse as _};
 use garde::Validate;
 use omnistack_core::{
-    http::{Error, HeaderMap, HeaderName, HeaderValue, Json, Response},
+    http::{Error, HeaderMap, Json, Response},
     identity::Identity,
     module::Api,
 };
@@ -21,14 +21,14 @@ use utoipa_axum::routes;
 
 use super::{
     OpenAiApi,
+    call_headers::{call_headers, stream_response},
     caller::{ai_caller, call_options},
     error_form::OpenAiError,
     failure::http_error,
     render::ChatCompletion,
     request::{ChatCall, MAX_MODEL_BYTES, parse_chat},
-    stream::{chat_frames, event_stream},
+    stream::ChunkEncoder,
 };
-use crate::call::CallSummary;
 
 pub(super) fn api() -> Api<OpenAiApi> {
     Api::new().routes(routes!(create_chat_completion))
@@ -101,30 +101,7 @@ async fn create_chat_completion(
     }
     let request_id = options.request_id.as_deref().map(str::to_owned);
     let answer = api.gateway.stream(account, request, options).await.map_err(http_error)?;
-    let call = HeaderValue::from_str(&answer.id.to_string());
-    let mut response = event_stream(chat_frames(answer, include_usage, request_id, api.clock.now()));
-    if let Ok(call) = call {
-        response.headers_mut().insert(CALL, call);
-    }
-    Ok(response)
-}
-
-const CALL: HeaderName = HeaderName::from_static("x-ai-call");
-const PROVIDER: HeaderName = HeaderName::from_static("x-ai-provider");
-const COST: HeaderName = HeaderName::from_static("x-ai-cost-usd");
-const CACHED: HeaderName = HeaderName::from_static("x-ai-cached");
-/// The headers with the account of a call.
-pub(super) const CALL_HEADERS: [HeaderName; 4] = [CALL, PROVIDER, COST, CACHED];
-
-/// Returns the account of a call as headers, since OpenAI's form has no place for it.
-pub(super) fn call_headers(call: &CallSummary) -> HeaderMap {
-    let cost = call.cost.as_ref().map(ToString::to_string);
-    let all = [
-        (CALL, Some(call.id.to_string())),
-        (PROVIDER, Some(call.provider.clone())),
-        (COST, cost),
-        (CACHED, Some(call.cached.to_string())),
-    ];
-    let value = |(name, value): (HeaderName, Option<String>)| Some((name, HeaderValue::from_str(&value?).ok()?));
-    all.into_iter().filter_map(value).collect()
+    let id = format!("chatcmpl-{}", answer.id);
+    let encoder = ChunkEncoder::new(id, include_usage, request_id, api.clock.now());
+    Ok(stream_response(answer, encoder))
 }

@@ -42,12 +42,18 @@ fn parse_part(path: String, part: Value) -> Result<Part, FieldProblem> {
         }
         "image_url" => image(&mut part),
         "input_audio" => audio(&mut part),
-        "file" => file(&mut part),
+        "file" => file(&mut part.required_object("file")?),
+        "input_image" => input_image(&mut part),
+        "input_file" => file(&mut part),
         "refusal" => {
             let text = part.text("refusal", usize::MAX)?.ok_or_else(|| part.problem("refusal", "is required"))?;
             Ok(Part::Refusal(text))
         }
-        _ => Err(part.problem("type", "must be `text`, `image_url`, `input_audio`, `file` or `refusal`")),
+        _ => {
+            let kinds = "must be `text`, `image_url`, `input_audio`, `file` or `refusal`, or in Responses `input_text`, \
+                         `output_text`, `input_image`, `input_file` or `refusal`";
+            Err(part.problem("type", kinds))
+        }
     }
 }
 
@@ -72,6 +78,17 @@ fn image(part: &mut ObjectFields) -> Result<Part, FieldProblem> {
     let url = image.required_text("url", usize::MAX)?;
     let mut media = media_at(&image.path("url"), &url)?;
     media.detail = image.text("detail", MAX_NAME_BYTES)?;
+    Ok(Part::Image(media))
+}
+
+/// Reads an image in the form of Responses.
+fn input_image(part: &mut ObjectFields) -> Result<Part, FieldProblem> {
+    let mut media = match (part.text("image_url", usize::MAX)?, part.text("file_id", MAX_NAME_BYTES)?) {
+        (Some(url), _) => media_at(&part.path("image_url"), &url)?,
+        (None, Some(id)) => media_of(MediaSource::FileId(id)),
+        (None, None) => return Err(part.problem("image_url", "is required, or `file_id`")),
+    };
+    media.detail = part.text("detail", MAX_NAME_BYTES)?;
     Ok(Part::Image(media))
 }
 
@@ -105,24 +122,27 @@ fn audio(part: &mut ObjectFields) -> Result<Part, FieldProblem> {
     Ok(Part::File(Media::bytes(bytes, format!("audio/{}", format.to_ascii_lowercase()))))
 }
 
-fn file(part: &mut ObjectFields) -> Result<Part, FieldProblem> {
-    let mut file = part.required_object("file")?;
-    let name = file.text("filename", MAX_NAME_BYTES)?;
-    let mut media = match (file.text("file_data", usize::MAX)?, file.text("file_id", MAX_NAME_BYTES)?) {
-        (Some(data), _) if is_data_url(&data) => {
+/// Reads a file. Only Responses have files at URLs.
+fn file(file: &mut ObjectFields) -> Result<Part, FieldProblem> {
+    let mut media = if let Some(data) = file.text("file_data", usize::MAX)? {
+        if is_data_url(&data) {
             media::parse_data_url(&data).map_err(|message| file.problem("file_data", message))?
+        } else {
+            media_of(MediaSource::Bytes(decode(file, "file_data", &data)?.into()))
         }
-        (Some(data), _) => Media {
-            source: MediaSource::Bytes(decode(&file, "file_data", &data)?.into()),
-            media_type: None,
-            name: None,
-            detail: None,
-        },
-        (None, Some(id)) => Media { source: MediaSource::FileId(id), media_type: None, name: None, detail: None },
-        (None, None) => return Err(file.problem("file_data", "is required, or `file_id`")),
+    } else if let Some(url) = file.text("file_url", MAX_URL_BYTES)? {
+        media_at(&file.path("file_url"), &url)?
+    } else if let Some(id) = file.text("file_id", MAX_NAME_BYTES)? {
+        media_of(MediaSource::FileId(id))
+    } else {
+        return Err(file.problem("file_data", "is required, or `file_id`"));
     };
-    media.name = name;
+    media.name = file.text("filename", MAX_NAME_BYTES)?;
     Ok(Part::File(media))
+}
+
+fn media_of(source: MediaSource) -> Media {
+    Media { source, media_type: None, name: None, detail: None }
 }
 
 fn decode(at: &ObjectFields, name: &str, data: &str) -> Result<Vec<u8>, FieldProblem> {

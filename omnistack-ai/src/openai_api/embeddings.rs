@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+    openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
 };
 use utoipa_axum::routes;
 
 use super::{
     OpenAiApi,
+    call_headers::call_headers,
     caller::{ai_caller, call_options},
-    chat::call_headers,
     error_form::OpenAiError,
     failure::http_error,
     fields::{FieldProblem, ObjectFields},
@@ -52,12 +52,14 @@ pub(super) struct EmbeddingsRequest(#[garde(skip)] Map<String, Value>);
 impl PartialSchema for EmbeddingsRequest {
     fn schema() -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);
+        let texts = ArrayBuilder::new().items(text().min_length(Some(1)));
+        let texts = texts.min_items(Some(1)).max_items(Some(MAX_TEXTS_PER_REQUEST));
         ObjectBuilder::new()
             .schema_type(Type::Object)
-            .description(Some("A request in OpenAI's form. `input` is a text or a list of texts."))
+            .description(Some("A request in OpenAI's form."))
             .property("model", text().min_length(Some(1)).max_length(Some(MAX_MODEL_BYTES)))
             .required("model")
-            .property("input", ObjectBuilder::new())
+            .property("input", OneOfBuilder::new().item(text().min_length(Some(1))).item(texts))
             .required("input")
             .property("encoding_format", text().enum_values(Some(["float", "base64"])))
             .property("dimensions", ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)))
@@ -163,7 +165,11 @@ fn parse(body: Map<String, Value>) -> Result<(EmbeddingRequest, bool), FieldProb
 ///
 /// The request and the answer have the form of OpenAI's API. Needs an API key with `ai:write`.
 #[utoipa::path(post, path = "/", operation_id = "create_embeddings", request_body = EmbeddingsRequest, responses(
-    (status = 200, body = EmbeddingList),
+    (status = 200, body = EmbeddingList, headers(
+        ("x-ai-call" = String, description = "The id of the call."),
+        ("x-ai-provider" = String, description = "The provider that answered."),
+        ("x-ai-cost-usd" = String, description = "The cost in US dollars, if the price is known."),
+    )),
     (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong, or `dimensions` is not supported."),
     (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
     (status = 404, body = OpenAiError, description = "`model_not_found`: there is no such model."),

@@ -9,13 +9,13 @@ use super::{
 use crate::chat::{Message, Part, Role, ToolCall, ToolResult};
 
 /// Largest number of messages of a request.
-const MAX_MESSAGES_PER_REQUEST: usize = 10_000;
+pub(super) const MAX_MESSAGES_PER_REQUEST: usize = 10_000;
 /// Largest number of tool calls of a message.
 const MAX_TOOL_CALLS_PER_MESSAGE: usize = 1_000;
 /// Longest id, name and other short text of a message, in bytes.
-const MAX_NAME_BYTES: usize = 512;
+pub(super) const MAX_NAME_BYTES: usize = 512;
 /// Longest signature of reasoning, in bytes.
-const MAX_SIGNATURE_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_SIGNATURE_BYTES: usize = 1024 * 1024;
 
 /// Reads the messages at a path.
 pub(crate) fn parse_messages(path: &str, messages: Option<Value>) -> Result<Vec<Message>, FieldProblem> {
@@ -113,7 +113,7 @@ fn tool_calls(message: &mut ObjectFields) -> Result<Vec<Part>, FieldProblem> {
 }
 
 /// Reads the signature of the reasoning before a call, where Google's own API of this form has it.
-fn thought_signature(call: &mut ObjectFields) -> Result<Option<String>, FieldProblem> {
+pub(super) fn thought_signature(call: &mut ObjectFields) -> Result<Option<String>, FieldProblem> {
     let Some(mut extra) = call.object("extra_content")? else { return Ok(None) };
     let Some(mut google) = extra.object("google")? else { return Ok(None) };
     google.text("thought_signature", MAX_SIGNATURE_BYTES)

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     fields::{FieldProblem, ObjectFields},
-    format::parse_format,
+    format::parse_response_format,
     messages::parse_messages,
 };
 use crate::chat::{ChatRequest, ReasoningEffort, Tool, ToolChoice};
@@ -17,14 +17,14 @@ const MAX_TOOLS_PER_REQUEST: usize = 512;
 const MAX_STOPS_PER_REQUEST: usize = 16;
 /// Longest text at which an answer ends, in bytes.
 const MAX_STOP_BYTES: usize = 1024;
-/// Longest name of a tool, in bytes.
-const MAX_TOOL_NAME_BYTES: usize = 128;
+/// Longest name of a tool, and of another short value, in bytes.
+pub(super) const MAX_TOOL_NAME_BYTES: usize = 128;
 /// Longest description of a tool, in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 64 * 1024;
 /// Longest id of an end user, in bytes.
-const MAX_USER_BYTES: usize = 512;
+pub(super) const MAX_USER_BYTES: usize = 512;
 /// Largest number of tokens that a request can ask for.
-const MAX_OUTPUT_TOKENS: u64 = 10_000_000;
+pub(super) const MAX_OUTPUT_TOKENS: u64 = 10_000_000;
 
 /// A request, and how its answer is sent.
 #[derive(Debug)]
@@ -72,9 +72,9 @@ pub(crate) fn parse_common(body: &mut ObjectFields, request: &mut ChatRequest) -
         None => None,
         Some(seed) => Some(seed.as_i64().ok_or_else(|| body.problem("seed", "must be a whole number"))?),
     };
-    parse_tools(body, request)?;
-    request.output = parse_format(body)?;
-    request.reasoning = parse_effort(body)?;
+    parse_tools(body, request, ToolForm::Nested)?;
+    request.output = parse_response_format(body)?;
+    request.reasoning = parse_effort(body, "reasoning_effort")?;
     request.service_tier = body.text("service_tier", MAX_TOOL_NAME_BYTES)?;
     request.user = body.text("user", MAX_USER_BYTES)?;
     Ok(())
@@ -97,8 +97,9 @@ fn parse_stop(body: &mut ObjectFields) -> Result<Vec<String>, FieldProblem> {
     all.into_iter().map(read).collect()
 }
 
-fn parse_effort(body: &mut ObjectFields) -> Result<Option<ReasoningEffort>, FieldProblem> {
-    match body.text("reasoning_effort", MAX_TOOL_NAME_BYTES)?.as_deref() {
+/// Reads the effort of reasoning from a field.
+pub(super) fn parse_effort(fields: &mut ObjectFields, name: &str) -> Result<Option<ReasoningEffort>, FieldProblem> {
+    match fields.text(name, MAX_TOOL_NAME_BYTES)?.as_deref() {
         None => Ok(None),
         Some("none") => Ok(Some(ReasoningEffort::None)),
         Some("minimal") => Ok(Some(ReasoningEffort::Minimal)),
@@ -108,18 +109,48 @@ fn parse_effort(body: &mut ObjectFields) -> Result<Option<ReasoningEffort>, Fiel
         Some("xhigh" | "max") => Ok(Some(ReasoningEffort::Highest)),
         Some(_) => {
             let efforts = "must be `none`, `minimal`, `low`, `medium`, `high` or `xhigh`";
-            Err(body.problem("reasoning_effort", efforts))
+            Err(fields.problem(name, efforts))
         }
     }
 }
 
+/// The place of a function in a tool, and in the choice of a tool.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ToolForm {
+    /// Below `function`, as in chat completions.
+    Nested,
+    /// Beside `type`, as in Responses. A function is strict unless it says otherwise.
+    Flat,
+}
+
+impl ToolForm {
+    /// Returns the fields of a function. Fails if the object is no function.
+    fn function(self, mut object: ObjectFields) -> Result<ObjectFields, FieldProblem> {
+        if object.required_text("type", MAX_TOOL_NAME_BYTES)? != "function" {
+            return Err(object.problem("type", "must be `function`: built-in tools are not offered"));
+        }
+        match self {
+            Self::Nested => object.required_object("function"),
+            Self::Flat => Ok(object),
+        }
+    }
+
+    const fn is_strict_by_default(self) -> bool {
+        matches!(self, Self::Flat)
+    }
+}
+
 /// Reads the tools and how they are chosen.
-fn parse_tools(body: &mut ObjectFields, request: &mut ChatRequest) -> Result<(), FieldProblem> {
+pub(super) fn parse_tools(
+    body: &mut ObjectFields,
+    request: &mut ChatRequest,
+    form: ToolForm,
+) -> Result<(), FieldProblem> {
     let path = body.path("tools");
     let tools = body.list("tools", MAX_TOOLS_PER_REQUEST)?.unwrap_or_default();
-    let tools = tools.into_iter().enumerate().map(|(index, tool)| parse_tool(format!("{path}[{index}]"), tool));
+    let tools = tools.into_iter().enumerate().map(|(index, tool)| parse_tool(format!("{path}[{index}]"), tool, form));
     request.tools = tools.collect::<Result<_, _>>()?;
-    request.tool_choice = parse_tool_choice(body)?;
+    request.tool_choice = parse_tool_choice(body, form)?;
     request.parallel_tool_calls = body.boolean("parallel_tool_calls")?;
     if let ToolChoice::Named(name) = &request.tool_choice
         && !request.tools.iter().any(|tool| tool.name == *name)
@@ -132,12 +163,8 @@ fn parse_tools(body: &mut ObjectFields, request: &mut ChatRequest) -> Result<(),
     Ok(())
 }
 
-fn parse_tool(path: String, tool: Value) -> Result<Tool, FieldProblem> {
-    let mut tool = ObjectFields::of(path, tool)?;
-    if tool.required_text("type", MAX_TOOL_NAME_BYTES)? != "function" {
-        return Err(tool.problem("type", "must be `function`"));
-    }
-    let mut function = tool.required_object("function")?;
+fn parse_tool(path: String, tool: Value, form: ToolForm) -> Result<Tool, FieldProblem> {
+    let mut function = form.function(ObjectFields::of(path, tool)?)?;
     let name = function.required_text("name", MAX_TOOL_NAME_BYTES)?;
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte)) {
         return Err(function.problem("name", "must consist of letters, digits, `_`, `-`, `.` and `:`"));
@@ -148,11 +175,11 @@ fn parse_tool(path: String, tool: Value) -> Result<Tool, FieldProblem> {
         Some(schema @ Value::Object(_)) => schema,
         Some(_) => return Err(function.problem("parameters", "must be a JSON schema")),
     };
-    let strict = function.boolean("strict")?.unwrap_or(false);
+    let strict = function.boolean("strict")?.unwrap_or(form.is_strict_by_default());
     Ok(Tool { name, description, parameters, strict })
 }
 
-fn parse_tool_choice(body: &mut ObjectFields) -> Result<ToolChoice, FieldProblem> {
+fn parse_tool_choice(body: &mut ObjectFields, form: ToolForm) -> Result<ToolChoice, FieldProblem> {
     let path = body.path("tool_choice");
     match body.take("tool_choice") {
         None => Ok(ToolChoice::Auto),
@@ -163,12 +190,8 @@ fn parse_tool_choice(body: &mut ObjectFields) -> Result<ToolChoice, FieldProblem
             _ => Err(FieldProblem::new(path, "must be `auto`, `none`, `required` or a function")),
         },
         Some(value) => {
-            let mut choice = ObjectFields::of(path, value)?;
-            if choice.required_text("type", MAX_TOOL_NAME_BYTES)? != "function" {
-                return Err(choice.problem("type", "must be `function`"));
-            }
-            let name = choice.required_object("function")?.required_text("name", MAX_TOOL_NAME_BYTES)?;
-            Ok(ToolChoice::Named(name))
+            let mut choice = form.function(ObjectFields::of(path, value)?)?;
+            Ok(ToolChoice::Named(choice.required_text("name", MAX_TOOL_NAME_BYTES)?))
         }
     }
 }

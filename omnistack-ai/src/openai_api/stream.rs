@@ -13,14 +13,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    error_form::openai_error,
+    error_form::{OpenAiError, openai_error},
     failure::{provider_error, provider_of, public_message},
     render::{finish_reason, reasoning_detail, signature_content, usage},
 };
 use crate::{
     call::CallSummary,
     chat::ChatEvent,
-    error::LlmError,
+    error::{LlmError, LlmErrorKind},
     gateway::{GatewayEvent, GatewayStream},
 };
 
@@ -41,20 +41,41 @@ pub(crate) fn event_stream(events: impl Stream<Item = String> + Send + 'static) 
     response
 }
 
-/// Returns the frames of an answer in OpenAI's form. Dropping them ends the call.
-pub(super) fn chat_frames(
+/// An encoder of the events of an answer in the form of one of OpenAI's APIs. An event can have no frames.
+pub(super) trait AnswerEncoder: Send + 'static {
+    /// Returns the frames of a piece of the answer.
+    fn answer(&mut self, event: &ChatEvent) -> String;
+
+    /// Returns the last frames, after the account of the call is stored.
+    fn settled(&mut self, call: &CallSummary) -> String;
+
+    /// Returns the frame of an error, after which there are no frames. After the last frames, an error has none.
+    fn failed(&mut self, error: &LlmError) -> String;
+}
+
+/// The part of a stream that was sent last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Parts of the answer, or nothing.
+    Answer,
+    /// The reason for which the answer has ended.
+    Reason,
+    /// An error, after which nothing is sent.
+    Error,
+    /// The end of the stream.
+    End,
+}
+
+/// Returns the frames of an answer. Dropping them ends the call.
+pub(super) fn answer_frames(
     answer: GatewayStream,
-    include_usage: bool,
-    request_id: Option<String>,
-    now: Timestamp,
+    encoder: impl AnswerEncoder,
 ) -> impl Stream<Item = String> + Send + 'static {
-    let id = format!("chatcmpl-{}", answer.id);
-    let encoder = ChunkEncoder::new(id, include_usage, request_id, now);
     stream::unfold(Some((answer.events, encoder)), |open| async move {
         let (mut events, mut encoder) = open?;
         loop {
             let Some(event) = events.next().await else {
-                let last = encoder.end();
+                let last = encoder.failed(&interrupted());
                 return (!last.is_empty()).then_some((last, None));
             };
             let frames = match event {
@@ -69,9 +90,34 @@ pub(super) fn chat_frames(
     })
 }
 
-/// Encodes the events of an answer as chunks.
+/// Returns the error of an answer that ends without its end.
+fn interrupted() -> LlmError {
+    LlmError::new(LlmErrorKind::Interrupted, "gateway", "the answer ended before it was complete; try again")
+}
+
+/// Returns an error within a stream, in OpenAI's form.
+pub(super) fn stream_error(error: &LlmError, request_id: Option<String>) -> OpenAiError {
+    let response = provider_error(error);
+    let (code, kind) = (error.code.as_deref(), error.error_type.as_deref());
+    let mut details = json!({});
+    for (name, value) in [("provider", provider_of(error)), ("provider_code", code), ("provider_type", kind)] {
+        if let Some(value) = value {
+            details[name] = value.into();
+        }
+    }
+    let body = ErrorBody {
+        code: response.code().to_owned(),
+        message: public_message(error).into_owned(),
+        details: Some(details).filter(|details| details.as_object().is_some_and(|all| !all.is_empty())),
+        request_id,
+        timestamp: None,
+    };
+    openai_error(response.status(), body)
+}
+
+/// An encoder of the chunks of chat completions.
 #[derive(Debug)]
-struct ChunkEncoder {
+pub(super) struct ChunkEncoder {
     id: String,
     model: String,
     created: i64,
@@ -86,21 +132,8 @@ struct ChunkEncoder {
     progress: Progress,
 }
 
-/// The part of a stream that was sent last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// Parts of the answer, or nothing.
-    Answer,
-    /// The reason for which the answer has ended.
-    Reason,
-    /// An error, after which nothing is sent.
-    Error,
-    /// The end of the stream.
-    End,
-}
-
 impl ChunkEncoder {
-    fn new(id: String, include_usage: bool, request_id: Option<String>, now: Timestamp) -> Self {
+    pub(super) fn new(id: String, include_usage: bool, request_id: Option<String>, now: Timestamp) -> Self {
         Self {
             id,
             model: String::new(),
@@ -114,7 +147,41 @@ impl ChunkEncoder {
         }
     }
 
-    /// Returns the frames of an event, which can be none.
+    fn call(&mut self, part: usize, mut call: Value) -> String {
+        let position = self.calls.iter().position(|known| *known == part);
+        let number = position.unwrap_or_else(|| {
+            self.calls.push(part);
+            self.calls.len() - 1
+        });
+        call["index"] = json!(number);
+        self.delta(json!({ "tool_calls": [call] }))
+    }
+
+    fn delta(&self, delta: Value) -> String {
+        let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": null });
+        self.chunk(json!([choice]), None)
+    }
+
+    fn chunk(&self, choices: Value, usage: Option<Value>) -> String {
+        let mut chunk = json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+            "system_fingerprint": null,
+        });
+        if self.include_usage {
+            chunk["usage"] = usage.unwrap_or_default();
+        }
+        if let Some(tier) = &self.service_tier {
+            chunk["service_tier"] = Value::String(tier.clone());
+        }
+        sse_data(&chunk)
+    }
+}
+
+impl AnswerEncoder for ChunkEncoder {
     fn answer(&mut self, event: &ChatEvent) -> String {
         match event {
             ChatEvent::Start { id, model } => {
@@ -164,7 +231,6 @@ impl ChunkEncoder {
         }
     }
 
-    /// Returns the last frames: the tokens, if they are asked for, and the end of the stream.
     fn settled(&mut self, call: &CallSummary) -> String {
         if self.progress != Progress::Reason {
             return String::new();
@@ -174,80 +240,19 @@ impl ChunkEncoder {
         format!("{tokens}data: [DONE]\n\n")
     }
 
-    /// Returns the frame of an error. Clients raise it, and no end follows.
     fn failed(&mut self, error: &LlmError) -> String {
         if matches!(self.progress, Progress::Error | Progress::End) {
             return String::new();
         }
         self.progress = Progress::Error;
-        let response = provider_error(error);
-        let (code, kind) = (error.code.as_deref(), error.error_type.as_deref());
-        let mut details = json!({});
-        for (name, value) in [("provider", provider_of(error)), ("provider_code", code), ("provider_type", kind)] {
-            if let Some(value) = value {
-                details[name] = value.into();
-            }
-        }
-        let body = ErrorBody {
-            code: response.code().to_owned(),
-            message: public_message(error).into_owned(),
-            details: Some(details).filter(|details| details.as_object().is_some_and(|all| !all.is_empty())),
-            request_id: self.request_id.clone(),
-            timestamp: None,
-        };
-        sse_data(&openai_error(response.status(), body))
-    }
-
-    /// Returns the frame of an answer that ends without its end.
-    fn end(&mut self) -> String {
-        if matches!(self.progress, Progress::Error | Progress::End) {
-            return String::new();
-        }
-        let kind = crate::error::LlmErrorKind::Interrupted;
-        self.failed(&LlmError::new(kind, "gateway", "the answer ended before it was complete; try again"))
-    }
-
-    fn call(&mut self, part: usize, mut call: Value) -> String {
-        let position = self.calls.iter().position(|known| *known == part);
-        let number = position.unwrap_or_else(|| {
-            self.calls.push(part);
-            self.calls.len() - 1
-        });
-        call["index"] = json!(number);
-        self.delta(json!({ "tool_calls": [call] }))
-    }
-
-    fn delta(&self, delta: Value) -> String {
-        let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": null });
-        self.chunk(json!([choice]), None)
-    }
-
-    fn chunk(&self, choices: Value, usage: Option<Value>) -> String {
-        let mut chunk = json!({
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-            "system_fingerprint": null,
-        });
-        if self.include_usage {
-            chunk["usage"] = usage.unwrap_or_default();
-        }
-        if let Some(tier) = &self.service_tier {
-            chunk["service_tier"] = Value::String(tier.clone());
-        }
-        sse_data(&chunk)
+        sse_data(&stream_error(error, self.request_id.clone()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        chat::{StopKind, StopReason},
-        error::LlmErrorKind,
-    };
+    use crate::chat::{StopKind, StopReason};
 
     fn encoder() -> ChunkEncoder {
         ChunkEncoder::new("chatcmpl-1".into(), false, None, Timestamp::default())
@@ -292,14 +297,14 @@ mod tests {
         assert_eq!(frame["error"]["code"], "overloaded");
         assert_eq!(frame["error"]["provider"], "p");
         assert_eq!(encoder.failed(&error), "");
-        assert_eq!(encoder.end(), "");
+        assert_eq!(encoder.failed(&interrupted()), "");
     }
 
     #[test]
     fn an_answer_without_an_end_is_an_error() {
         let mut encoder = encoder();
         encoder.answer(&ChatEvent::Text { index: 0, delta: "a".into() });
-        let cut = value(&encoder.end())["error"].clone();
+        let cut = value(&encoder.failed(&interrupted()))["error"].clone();
         assert_eq!((&cut["code"], cut.get("provider")), (&json!("answer_interrupted"), None), "{cut}");
         let mut complete = self::encoder();
         let frame = value(&complete.answer(&ChatEvent::End(StopReason::new(StopKind::Stop, None))));

@@ -225,6 +225,12 @@ struct LabelVersions {
     #[garde(length(min = 1, max = 10), dive)]
     #[schema(min_items = 1, max_items = 10)]
     versions: Vec<WeightedVersion>,
+    /// The feature flag that decides instead: a tenant gets the version with the variant that the flag gives it. If no
+    /// version has this variant, the weights decide.
+    #[garde(length(chars, min = 1, max = 100))]
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 100)]
+    flag: Option<String>,
 }
 
 /// Set a label of a prompt
@@ -235,19 +241,19 @@ struct LabelVersions {
     (status = 200, body = PromptLabel),
     (status = 404, body = ErrorEnvelope),
     (status = 409, body = ErrorEnvelope, description = "`TOO_MANY_PROMPT_LABELS`: delete one first."),
-    (status = 422, body = ErrorEnvelope, description = "`VALIDATION_FAILED`: a version does not exist."),
+    (status = 422, body = ErrorEnvelope, description = "`VALIDATION_FAILED`: a version does not exist, or a variant has no flag."),
 ))]
 async fn set_label(
     State(prompts): State<Prompts>,
     caller: Identity,
     Path((name, label)): Path<(String, String)>,
-    Json(LabelVersions { versions }): Json<LabelVersions>,
+    Json(LabelVersions { versions, flag }): Json<LabelVersions>,
 ) -> Result<Json<PromptLabel>, Error> {
     if label.len() > 100 || is_prompt_name(&label, &()).is_err() {
         let message = "must consist of up to 100 lower case letters, digits, `.`, `_` and `-`";
         return Err(Error::invalid([FieldError::new("label", message)]));
     }
-    Ok(Json(prompts.set_label(&caller, &name, &label, versions).await?))
+    Ok(Json(prompts.set_label(&caller, &name, &label, versions, flag).await?))
 }
 
 /// Delete a label of a prompt
@@ -267,7 +273,8 @@ async fn delete_label(
 
 /// Roll back a label of a prompt
 ///
-/// The label stands for the versions before its last change again. A second rollback undoes the first.
+/// The label stands for the versions before its last change again, and keeps its flag. A second rollback undoes the
+/// first.
 #[utoipa::path(post, path = "/{name}/labels/{label}/rollback", operation_id = "roll_back_prompt_label",
     params(("name" = String, Path), ("label" = String, Path)), responses(
     (status = 200, body = PromptLabel),

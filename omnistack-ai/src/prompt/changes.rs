@@ -40,8 +40,8 @@ impl Prompts {
         let prompt = PromptSummary { name, description, access, last_version: 1, created_at: now, updated_at: now };
         let note = "The first version.".to_owned();
         let version = PromptVersionSummary { version: 1, note, created_by: caller.user, created_at: now };
-        let versions = vec![WeightedVersion { version: 1, weight: 1 }];
-        let label = PromptLabel { label: PRODUCTION.to_owned(), versions, previous: None, updated_at: now };
+        let versions = vec![WeightedVersion { version: 1, weight: 1, variant: None }];
+        let label = PromptLabel { label: PRODUCTION.to_owned(), versions, previous: None, flag: None, updated_at: now };
         let details = PromptVersionDetails { version: version.clone(), content };
         let mut tx = self.0.db.begin().await?;
         store::insert(&mut tx, &prompt).await?;
@@ -118,21 +118,23 @@ impl Prompts {
         Ok(details)
     }
 
-    /// Sets the versions that a label stands for. The label is created if it does not exist.
+    /// Sets the versions that a label stands for, and the feature flag that decides between them. The label is created
+    /// if it does not exist.
     ///
     /// # Errors
-    /// 404 if there is no such prompt, 409 `TOO_MANY_PROMPT_LABELS`, 422 for a version that does not exist or is listed
-    /// twice.
+    /// 404 if there is no such prompt, 409 `TOO_MANY_PROMPT_LABELS`, 422 for a version that does not exist, for a version
+    /// or a variant that is listed twice, and for a variant without a flag.
     pub(super) async fn set_label(
         &self,
         caller: &Identity,
         name: &str,
         label: &str,
         versions: Vec<WeightedVersion>,
+        flag: Option<String>,
     ) -> Result<PromptLabel, Error> {
         let mut tx = self.0.db.begin().await?;
         let prompt = store::lock(&mut tx, name).await?.ok_or_else(no_prompt)?;
-        check_versions(&prompt, &versions)?;
+        check_versions(&prompt, &versions, flag.is_some())?;
         let labels = store::labels(&mut tx, name).await?;
         let known = labels.iter().find(|known| known.label == label);
         if known.is_none() && labels.len() >= MAX_LABELS_PER_PROMPT {
@@ -140,15 +142,17 @@ impl Prompts {
             return Err(Error::conflict("TOO_MANY_PROMPT_LABELS", message));
         }
         let previous = known.map(|known| known.versions.clone());
-        let changed = PromptLabel { label: label.to_owned(), versions, previous, updated_at: self.0.clock.now() };
+        let updated_at = self.0.clock.now();
+        let changed = PromptLabel { label: label.to_owned(), versions, previous, flag, updated_at };
         store::put_label(&mut tx, name, &changed, caller.user).await?;
-        let audited = json!({ "label": label, "versions": changed.versions, "previous": changed.previous });
+        let (versions, previous, flag) = (&changed.versions, &changed.previous, &changed.flag);
+        let audited = json!({ "label": label, "versions": versions, "previous": previous, "flag": flag });
         self.record(&mut tx, "prompt_label.set", caller, name, audited).await?;
         tx.commit().await?;
         Ok(changed)
     }
 
-    /// Returns a label to the versions that it had before its last change.
+    /// Returns a label to the versions that it had before its last change. It keeps its flag.
     ///
     /// # Errors
     /// 404 if there is no such prompt or label, 409 `NO_PREVIOUS_PROMPT_VERSION` if the label has not changed.
@@ -276,14 +280,20 @@ fn with_details(entry: AuditEntry, details: Value) -> AuditEntry {
     if details.is_null() { entry } else { entry.details(details) }
 }
 
-fn check_versions(prompt: &PromptSummary, versions: &[WeightedVersion]) -> Result<(), Error> {
+fn check_versions(prompt: &PromptSummary, versions: &[WeightedVersion], has_flag: bool) -> Result<(), Error> {
     let mut problems = Vec::new();
     for (index, version) in versions.iter().enumerate() {
-        let field = format!("versions[{index}].version");
+        let (field, of_variant) = (format!("versions[{index}].version"), format!("versions[{index}].variant"));
+        let before = &versions[..index];
         if !(1..=prompt.last_version).contains(&version.version) {
             problems.push(FieldError::new(field, format!("must be from 1 to {}", prompt.last_version)));
-        } else if versions[..index].iter().any(|other| other.version == version.version) {
+        } else if before.iter().any(|other| other.version == version.version) {
             problems.push(FieldError::new(field, "must be listed once"));
+        }
+        if version.variant.is_some() && !has_flag {
+            problems.push(FieldError::new(of_variant, "needs `flag`, the flag with the variant"));
+        } else if version.variant.is_some() && before.iter().any(|other| other.variant == version.variant) {
+            problems.push(FieldError::new(of_variant, "must be listed once"));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }

@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn versions_are_chosen_by_weight_and_stay_the_same() {
-        let versions = [WeightedVersion { version: 1, weight: 3 }, WeightedVersion { version: 2, weight: 1 }];
+        let versions = [(1, 3), (2, 1)].map(|(version, weight)| WeightedVersion { version, weight, variant: None });
         let chosen = |key: usize| choose("greet", "production", &versions, &key.to_string()).unwrap();
         let second = (0..4_000).filter(|key| chosen(*key) == 2).count();
         assert!((850..1_150).contains(&second), "{second} of 4,000");

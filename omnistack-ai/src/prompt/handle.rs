@@ -6,14 +6,15 @@ use omnistack_core::{
     audit::AuditLog,
     clock::Clock,
     db::{Db, Tx},
+    flag_variant::{FlagSubject, FlagVariants},
     http::{Error, FieldError},
-    identity::TenantId,
+    identity::{Entitlements, Plan, TenantId},
 };
 use serde_json::{Map, Value};
 
 use super::{
     choice::choose,
-    model::{PRODUCTION, PromptAccess, PromptContent, PromptSelection, PromptSummary},
+    model::{PRODUCTION, PromptAccess, PromptContent, PromptLabel, PromptSelection, PromptSummary},
     store, template,
     usage::{override_reference, version_reference},
 };
@@ -23,8 +24,8 @@ use crate::chat::{ChatRequest, OutputFormat};
 /// clone; the module provides it.
 ///
 /// Operators create prompts and versions by the admin routes. The label `production` says which version is used; a
-/// label can also stand for several versions, of which each tenant gets one by its weight. A tenant's override takes the
-/// place of the versions if the prompt allows it.
+/// label can also stand for several versions, of which each tenant gets one by its weight or by the variant of a feature
+/// flag. A tenant's override takes the place of the versions if the prompt allows it.
 ///
 /// ```
 /// use omnistack_ai::{PromptSelection, Prompts};
@@ -47,6 +48,8 @@ pub(super) struct PromptsInner {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) log: AuditLog,
+    pub(super) flags: FlagVariants,
+    pub(super) entitlements: Entitlements,
     /// The model of prompts that name none.
     pub(super) default_model: String,
 }
@@ -68,8 +71,8 @@ impl Prompts {
         Self(Arc::new(inner))
     }
 
-    /// Renders a prompt for a tenant. If a label stands for several versions, equal keys get the same version; without a
-    /// key, the tenant is the key.
+    /// Renders a prompt for a tenant. If a label stands for several versions, the variant that its feature flag gives to
+    /// the tenant decides; without one, equal keys get the same version. Without a key, the tenant is the key.
     ///
     /// # Errors
     /// 404 if the prompt, the label or the version does not exist; 422 if a variable is missing or not one of the
@@ -104,8 +107,9 @@ impl Prompts {
 
     /// Returns the content of the app's version that a tenant gets without an override. Fails with 404 if there is none.
     pub(super) async fn original(&self, tenant: TenantId, name: &str) -> Result<PromptContent, Error> {
+        let plan = self.0.entitlements.plan(tenant).await?;
         let mut tx = self.0.db.begin_read().await?;
-        let content = Self::labelled(&mut tx, tenant, name, PRODUCTION, None).await?;
+        let content = self.labelled(&mut tx, (tenant, &*plan), name, PRODUCTION, None).await?;
         tx.commit().await?;
         Ok(content.content)
     }
@@ -129,6 +133,7 @@ impl Prompts {
         selection: &PromptSelection,
         key: Option<&str>,
     ) -> Result<(PromptSummary, SelectedContent), Error> {
+        let plan = self.0.entitlements.plan(tenant).await?;
         let mut tx = self.0.db.tenant(tenant).begin_read().await?;
         let prompt = store::get(&mut tx, name).await?.ok_or_else(no_prompt)?;
         if prompt.access == PromptAccess::Overridable
@@ -140,9 +145,10 @@ impl Prompts {
             let found = SelectedContent { content: own.content, reference, version: None, is_override: true };
             return Ok((prompt, found));
         }
+        let subject = (tenant, &*plan);
         let found = match selection {
-            PromptSelection::Production => Self::labelled(&mut tx, tenant, name, PRODUCTION, key).await?,
-            PromptSelection::Label(label) => Self::labelled(&mut tx, tenant, name, label, key).await?,
+            PromptSelection::Production => self.labelled(&mut tx, subject, name, PRODUCTION, key).await?,
+            PromptSelection::Label(label) => self.labelled(&mut tx, subject, name, label, key).await?,
             PromptSelection::Version(version) => stored(&mut tx, name, *version).await?,
         };
         tx.commit().await?;
@@ -151,16 +157,22 @@ impl Prompts {
 
     /// Returns the version that a label stands for.
     async fn labelled(
+        &self,
         tx: &mut Tx,
-        tenant: TenantId,
+        (tenant, plan): (TenantId, &Plan),
         name: &str,
         label: &str,
         key: Option<&str>,
     ) -> Result<SelectedContent, Error> {
-        let versions = store::label(tx, name, label).await?.ok_or_else(no_label)?.versions;
-        let tenant_key = tenant.to_string();
-        let version = choose(name, label, &versions, key.unwrap_or(&tenant_key)).ok_or_else(no_label)?;
-        stored(tx, name, version).await
+        let PromptLabel { versions, flag, .. } = store::label(tx, name, label).await?.ok_or_else(no_label)?;
+        let subject = FlagSubject { tenant, user: None, plan };
+        let variant = flag.and_then(|flag| self.0.flags.variant(&flag, subject));
+        let by_flag = versions.iter().find(|version| variant.is_some() && version.variant == variant);
+        let version = match by_flag {
+            Some(version) => Some(version.version),
+            None => choose(name, label, &versions, key.unwrap_or(&tenant.to_string())),
+        };
+        stored(tx, name, version.ok_or_else(no_label)?).await
     }
 
     fn render_content(&self, found: SelectedContent, variables: &Map<String, Value>) -> Result<RenderedPrompt, Error> {

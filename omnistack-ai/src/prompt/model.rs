@@ -147,7 +147,7 @@ pub struct PromptContent {
 }
 
 /// A version that a label stands for, and its share of the tenants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightedVersion {
     /// The version.
@@ -159,6 +159,11 @@ pub struct WeightedVersion {
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 1000)]
     pub weight: u32,
+    /// The variant of the label's feature flag whose tenants get this version.
+    #[garde(length(chars, min = 1, max = 100))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 100)]
+    pub variant: Option<String>,
 }
 
 const fn one() -> u32 {
@@ -206,6 +211,9 @@ pub(crate) struct PromptLabel {
     /// The versions before the last change, to which a rollback returns; `null` if there were none.
     #[schema(required)]
     pub(super) previous: Option<Vec<WeightedVersion>>,
+    /// The feature flag whose variants decide between the versions; `null` if only the weights do.
+    #[schema(required)]
+    pub(super) flag: Option<String>,
     /// The time of the last change.
     pub(super) updated_at: Timestamp,
 }

@@ -49,8 +49,8 @@ omnistack_core::settings! {
     }
 }
 
-#[cfg(feature = "qdrant")]
 omnistack_core::settings! {
+    feature "qdrant" of "omnistack";
     /// Vectors in Qdrant.
     pub(crate) struct QdrantSettings {
         /// The base URL of Qdrant's REST API, such as `http://localhost:6333`.

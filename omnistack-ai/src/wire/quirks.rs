@@ -40,7 +40,7 @@ pub(crate) struct Quirks {
     pub(crate) reasoning_field: Option<&'static str>,
     /// The efforts of reasoning that can be asked for.
     pub(crate) efforts: &'static [ReasoningEffort],
-    /// Fields of requests that are not accepted.
+    /// Fields of chat completions that are not accepted.
     pub(crate) unsupported_fields: &'static [&'static str],
 }
 
@@ -59,7 +59,8 @@ impl Quirks {
         sends_thought_signatures: false,
         reasoning_field: None,
         efforts: ALL_EFFORTS,
-        unsupported_fields: &[],
+        // The other options of reasoning are fields of Responses.
+        unsupported_fields: &["reasoning"],
     };
 
     /// Groq.
@@ -68,7 +69,7 @@ impl Quirks {
         base64_embeddings: false,
         reasoning_field: Some("reasoning"),
         efforts: &[ReasoningEffort::None, ReasoningEffort::Low, ReasoningEffort::Medium, ReasoningEffort::High],
-        unsupported_fields: &["logit_bias", "logprobs", "metadata", "store", "top_logprobs"],
+        unsupported_fields: &["logit_bias", "logprobs", "metadata", "reasoning", "store", "top_logprobs"],
         ..Self::OPENAI
     };
 
@@ -82,6 +83,7 @@ impl Quirks {
         base64_embeddings: false,
         total_may_exceed_sum: true,
         sends_thought_signatures: true,
+        unsupported_fields: &[],
         ..Self::OPENAI
     };
 

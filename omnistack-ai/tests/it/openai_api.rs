@@ -5,6 +5,7 @@
 mod answers;
 mod clients;
 mod errors;
+mod responses;
 
 use std::sync::{Arc, Mutex};
 

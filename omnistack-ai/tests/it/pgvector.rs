@@ -3,16 +3,24 @@
 
 #![cfg(test)]
 
-use omnistack_ai::{Ai, DatabaseVectorIndex, VectorIndex as _, VectorPoint, VectorQuery, VectorSpace};
+use omnistack_ai::{Ai, DatabaseVectorIndex, MetadataFilter, VectorIndex as _, VectorPoint, VectorQuery, VectorSpace};
 use omnistack_core::{clock::Clock, id::Id};
 use omnistack_testkit::{TestApp, TestDatabase};
+use serde_json::json;
 use uuid::Uuid;
 
 const CACHE_BYTES: u64 = 64 << 20;
 const DIMENSIONS: u32 = 32;
-/// More points than are compared without the index.
-const POINTS: usize = 6_000;
+const POINTS: usize = 100_000;
+const TENANTS: usize = 100;
+/// The points of the tenant that has fewest.
 const FEW_POINTS: usize = 12;
+/// The points of each tenant that has neither many nor few.
+const USUAL_POINTS: usize = 800;
+/// The points of the tenant that has most. More than are compared without the index.
+const MANY_POINTS: usize = POINTS - FEW_POINTS - (TENANTS - 2) * USUAL_POINTS;
+/// The distance of marked points of a tenant, of which the tenant with most has 12.
+const POINTS_PER_MARK: usize = 1_799;
 const RESULTS: usize = 10;
 const SEARCHES: usize = 40;
 
@@ -29,61 +37,85 @@ impl Directions {
         let length = numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
         numbers.into_iter().map(|x| x / length).collect()
     }
+
+    fn take(&mut self, count: usize) -> Vec<Vec<f32>> {
+        (0..count).map(|_| self.next()).collect()
+    }
 }
 
-fn new_space() -> VectorSpace {
-    VectorSpace::new(Id::from_uuid(Uuid::new_v4()), Id::from_uuid(Uuid::new_v4()), DIMENSIONS)
-}
-
-/// Creates a collection with points, whose ids are their numbers.
+/// Creates a collection of a new tenant with points, whose ids are their numbers.
 async fn filled(index: &DatabaseVectorIndex, vectors: &[Vec<f32>]) -> VectorSpace {
-    let space = new_space();
+    let space = VectorSpace::new(Id::from_uuid(Uuid::new_v4()), Id::from_uuid(Uuid::new_v4()), DIMENSIONS);
     index.create(space).await.unwrap();
-    let points = vectors.iter().enumerate().map(|(at, vector)| VectorPoint::new(at.to_string(), vector.clone()));
-    let points: Vec<_> = points.collect();
+    let point = |(at, vector): (usize, &Vec<f32>)| {
+        let metadata = json!({ "marked": at % POINTS_PER_MARK == 0 }).as_object().unwrap().clone();
+        VectorPoint::new(at.to_string(), vector.clone()).metadata(metadata)
+    };
+    let points: Vec<_> = vectors.iter().enumerate().map(point).collect();
     for chunk in points.chunks(1_000) {
         index.upsert(space, chunk).await.unwrap();
     }
     space
 }
 
-fn nearest(vectors: &[Vec<f32>], query: &[f32]) -> Vec<String> {
+/// Compares every `step`-th vector with a query, and returns the ids of the nearest.
+fn nearest(vectors: &[Vec<f32>], step: usize, query: &[f32]) -> Vec<String> {
     let dot = |vector: &[f32]| vector.iter().zip(query).map(|(a, b)| a * b).sum::<f32>();
-    let mut scored: Vec<_> = vectors.iter().map(|vector| dot(vector)).enumerate().collect();
+    let candidates = vectors.iter().enumerate().step_by(step);
+    let mut scored: Vec<_> = candidates.map(|(at, vector)| (at, dot(vector))).collect();
     scored.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     scored.into_iter().take(RESULTS).map(|(at, _)| at.to_string()).collect()
 }
 
-/// Returns whether a query has a row.
-async fn has_row(app: &TestApp, sql: &'static str) -> bool {
+async fn search(index: &DatabaseVectorIndex, space: VectorSpace, query: VectorQuery) -> Vec<String> {
+    let found = index.search(space, &query).await.unwrap();
+    found.into_iter().map(|found| found.id).collect()
+}
+
+/// Returns the number that a query returns.
+async fn number(app: &TestApp, sql: &'static str) -> i64 {
     let mut tx = app.db().all_tenants().begin_read().await.unwrap();
-    tx.query(sql).fetch_optional::<(i64,)>().await.unwrap().is_some()
+    let (number,) = tx.query(sql).fetch_one::<(i64,)>().await.unwrap();
+    number
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn the_index_finds_the_nearest_points_of_each_tenant() {
     let app = TestApp::start(TestDatabase::postgres(), |app| app.with(Ai::from_env())).await;
-    let index = DatabaseVectorIndex::new(app.db(), Clock::system(), CACHE_BYTES);
+    let index = || DatabaseVectorIndex::new(app.db(), Clock::system(), CACHE_BYTES);
     let mut directions = Directions(1);
-    let vectors: Vec<_> = (0..POINTS).map(|_| directions.next()).collect();
-    let many = filled(&index, &vectors).await;
-    let few = filled(&index, &vectors[..FEW_POINTS]).await;
-    assert!(has_row(&app, "select cast(1 as bigint) from pg_extension where extname = 'vector'").await);
-    let index_exists = "select cast(1 as bigint) where to_regclass('omni_ai_vector_points_hnsw_32') is not null";
-    assert!(has_row(&app, index_exists).await);
+    let vectors = directions.take(MANY_POINTS);
+    // Rows that are there before the index are indexed at once, which takes much less time.
+    let without_index = index().without_pgvector();
+    let many = filled(&without_index, &vectors).await;
+    let few = filled(&without_index, &vectors[..FEW_POINTS]).await;
+    for _ in 2..TENANTS {
+        filled(&without_index, &directions.take(USUAL_POINTS)).await;
+    }
+    let index = index();
+    index.create(many).await.unwrap();
+    let mut tx = app.db().all_tenants().begin().await.unwrap();
+    tx.query("analyze omni_ai_vector_points").execute().await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(number(&app, "select count(*) from omni_ai_vector_points").await, i64::try_from(POINTS).unwrap());
+    assert_eq!(number(&app, "select count(*) from pg_extension where extname = 'vector'").await, 1);
+    let of_index = "select count(*) from pg_class where oid = to_regclass('omni_ai_vector_points_hnsw_32')";
+    assert_eq!(number(&app, of_index).await, 1);
 
+    let marked = || MetadataFilter::parse(json!({ "marked": true }).as_object().unwrap()).unwrap();
     let mut found_best = 0;
     for _ in 0..SEARCHES {
-        let query = directions.next();
-        let best = nearest(&vectors, &query);
-        let found = index.search(many, &VectorQuery::nearest(query.clone(), RESULTS)).await.unwrap();
+        let vector = directions.next();
+        let query = || VectorQuery::nearest(vector.clone(), RESULTS);
+        let best = nearest(&vectors, 1, &vector);
+        let found = search(&index, many, query()).await;
         assert_eq!(found.len(), RESULTS);
-        found_best += found.iter().filter(|found| best.contains(&found.id)).count();
-        // The points of a tenant with few are among those of another with many.
-        let found = index.search(few, &VectorQuery::nearest(query.clone(), RESULTS)).await.unwrap();
-        let ids: Vec<_> = found.into_iter().map(|found| found.id).collect();
-        assert_eq!(ids, nearest(&vectors[..FEW_POINTS], &query));
+        found_best += found.iter().filter(|found| best.contains(found)).count();
+        // Few points satisfy the filter, and the points of a tenant with few are among those of others with many.
+        let found = search(&index, many, query().filter(marked())).await;
+        assert_eq!(found, nearest(&vectors, POINTS_PER_MARK, &vector));
+        assert_eq!(search(&index, few, query()).await, nearest(&vectors[..FEW_POINTS], 1, &vector));
     }
     assert!(found_best * 100 >= SEARCHES * RESULTS * 95, "{found_best} of {}", SEARCHES * RESULTS);
 }

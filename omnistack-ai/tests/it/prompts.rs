@@ -2,9 +2,10 @@
 
 #![cfg(test)]
 
-use omnistack_ai::{PromptSelection, Prompts};
+use omnistack_ai::{Ai, PromptSelection, Prompts};
 use omnistack_core::{
     audit::{AuditFilter, AuditStore},
+    flag_variant::{FlagSubject, FlagVariantSource, FlagVariants},
     identity::{Identity, Permissions, TenantId},
 };
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
@@ -45,7 +46,48 @@ async fn rendered(app: &TestApp, tenant: TenantId, selection: PromptSelection) -
     (rendered.request.messages[1].to_text(), rendered.reference)
 }
 
+/// The flag `greeting` gives one tenant the variant `new`, and the others one that no version has.
+struct NewForOne(TenantId);
+
+impl FlagVariantSource for NewForOne {
+    fn variant(&self, flag: &str, subject: FlagSubject<'_>) -> Option<String> {
+        let variant = if subject.tenant == self.0 { "new" } else { "gone" };
+        (flag == "greeting").then(|| variant.to_owned())
+    }
+}
+
 on_each_database! {
+    async fn a_flag_decides_between_versions_and_the_weights_do_without_its_variant(database: TestDatabase) {
+        let early = TenantId::from_uuid(uuid::Uuid::new_v4());
+        let provider = ScriptedProvider::default();
+        let app = TestApp::start(database, |app| {
+            app.with(Ai::from_env().provider(provider)).replace(FlagVariants::new(NewForOne(early)))
+        })
+        .await;
+        let (admin, other) = (app.operator(), app.user());
+        admin.post(ADMIN, greet("internal")).await.expect(201);
+        let second = json!({ "content": content("Welcome {{ name }}!") });
+        admin.post(format!("{ADMIN}/greet/versions"), second).await.expect(201);
+        let label = format!("{ADMIN}/greet/labels/production");
+        let put = |body: Value| admin.request(http::Method::PUT, &label).json(body);
+        // By the weights alone, nearly all tenants get the first version.
+        let versions = json!([{ "version": 1, "weight": 1_000 }, { "version": 2, "variant": "new" }]);
+        let error = put(json!({ "versions": versions })).await.expect_error(422, "VALIDATION_FAILED").json();
+        assert_eq!(error["error"]["details"]["fields"][0]["field"], "versions[1].variant");
+        let both = json!([{ "version": 1, "variant": "new" }, { "version": 2, "variant": "new" }]);
+        put(json!({ "versions": both, "flag": "greeting" })).await.expect_error(422, "VALIDATION_FAILED");
+        let set = put(json!({ "versions": versions, "flag": "greeting" })).await.expect(200).json();
+        assert_eq!((&set["flag"], &set["versions"][1]["variant"]), (&json!("greeting"), &json!("new")));
+        assert_eq!(rendered(&app, early, PromptSelection::Production).await.1, "greet@2");
+        let weighted = rendered(&app, tenant(&other), PromptSelection::Production).await.1;
+        assert_eq!(rendered(&app, tenant(&other), PromptSelection::Production).await.1, weighted);
+        // Another flag has no variants.
+        put(json!({ "versions": [{ "version": 1 }], "flag": "other" })).await.expect(200);
+        assert_eq!(rendered(&app, early, PromptSelection::Production).await.1, "greet@1");
+        let back = admin.post(format!("{label}/rollback"), json!({})).await.expect(200).json();
+        assert_eq!((&back["flag"], &back["versions"]), (&json!("other"), &set["versions"]));
+    }
+
     async fn versions_are_released_by_labels_and_rolled_back(database: TestDatabase) {
         let app = start(database, &ScriptedProvider::default()).await;
         let (admin, user) = (app.operator(), app.user());

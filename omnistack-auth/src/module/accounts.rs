@@ -318,6 +318,7 @@ impl Auth {
         let passkeys = relying_party(registry, &product).filter(|_| !self.without.contains(&AuthRoutes::Passkeys));
         #[cfg(feature = "sms")]
         let sms_codes = registry.config::<SmsCodeSettings>()?.codes;
+        report_missing_features(registry);
         match Passwords::new(hashing, self.importers.clone()) {
             Ok(passwords) => Some(AccountConfig {
                 settings,
@@ -338,6 +339,16 @@ impl Auth {
             }
         }
     }
+}
+
+/// Reports settings of features that are not compiled in.
+fn report_missing_features(registry: &mut Registry) {
+    #[cfg(not(feature = "passkeys"))]
+    registry.config::<crate::settings::PasskeySettings>();
+    #[cfg(not(feature = "sms"))]
+    registry.config::<crate::settings::SmsCodeSettings>();
+    #[cfg(all(feature = "passkeys", feature = "sms"))]
+    let _ = registry;
 }
 
 /// Returns the WebAuthn relying party. Returns `None` if the app's host is not a domain, or if the settings are

@@ -7,16 +7,19 @@ create table omni_usage_meters (
     created_at timestamptz not null
 );
 
+-- The columns of the keys below are compared by their bytes, as on SQLite: the rules of a language take several times as
+-- long, for each step of a search.
+
 -- A row is a usage event. Rows are only added, and deleted by retention.
 create table omni_usage_events (
     tenant_id uuid not null,
     -- `live` or `test`.
-    environment text not null,
-    source text not null,
-    event_id text not null,
+    environment text collate "C" not null,
+    source text collate "C" not null,
+    event_id text collate "C" not null,
     -- The first 16 bytes of the SHA-256 of what counts.
     hash bytea not null,
-    meter text not null,
+    meter text collate "C" not null,
     -- The quantity as a decimal number, and in the smallest units of the meter. The latter is null if the meter was
     -- unknown: the event is unmatched, and counts nowhere.
     quantity text not null,
@@ -44,10 +47,10 @@ create policy tenant on omni_usage_events using (omnistack_visible(tenant_id));
 -- A row is the usage of a tenant in one minute, hour, day or billing period, or its total.
 create table omni_usage_windows (
     tenant_id uuid not null,
-    environment text not null,
-    meter text not null,
+    environment text collate "C" not null,
+    meter text collate "C" not null,
     -- `minute`, `hour`, `day` (of UTC), `period` or `total`.
-    grain text not null,
+    grain text collate "C" not null,
     -- The start; 1970 for the total.
     start timestamptz not null,
     -- In the smallest units of the meter.
@@ -72,13 +75,13 @@ create policy tenant on omni_usage_windows using (omnistack_visible(tenant_id));
 -- A row is the usage of one user, API key and category in one day or month of UTC.
 create table omni_usage_dimensions (
     tenant_id uuid not null,
-    environment text not null,
-    meter text not null,
+    environment text collate "C" not null,
+    meter text collate "C" not null,
     -- `day` or `month`.
-    grain text not null,
+    grain text collate "C" not null,
     start timestamptz not null,
     -- Empty if the events had none.
-    category text not null,
+    category text collate "C" not null,
     -- Only zeros if the events had none.
     user_id uuid not null,
     api_key_id uuid not null,
@@ -96,8 +99,8 @@ create policy tenant on omni_usage_dimensions using (omnistack_visible(tenant_id
 -- A row is usage that is billed in a later period than that in which it occurred.
 create table omni_usage_late (
     tenant_id uuid not null,
-    environment text not null,
-    meter text not null,
+    environment text collate "C" not null,
+    meter text collate "C" not null,
     -- The starts of the two billing periods.
     billed_in timestamptz not null,
     used_in timestamptz not null,
@@ -112,11 +115,11 @@ create policy tenant on omni_usage_late using (omnistack_visible(tenant_id));
 -- A row is a user or category that a window has counted, for meters that count different ones.
 create table omni_usage_uniques (
     tenant_id uuid not null,
-    environment text not null,
-    meter text not null,
-    grain text not null,
+    environment text collate "C" not null,
+    meter text collate "C" not null,
+    grain text collate "C" not null,
     start timestamptz not null,
-    value text not null,
+    value text collate "C" not null,
     primary key (tenant_id, environment, meter, grain, start, value)
 );
 create index omni_usage_uniques_start_idx on omni_usage_uniques (grain, start) where grain in ('minute', 'hour');
@@ -126,8 +129,8 @@ create policy tenant on omni_usage_uniques using (omnistack_visible(tenant_id));
 
 -- A row is the usage of all tenants in one day of UTC, which a job adds up.
 create table omni_usage_totals (
-    environment text not null,
-    meter text not null,
+    environment text collate "C" not null,
+    meter text collate "C" not null,
     day timestamptz not null,
     sum bigint not null,
     events bigint not null,

@@ -90,9 +90,11 @@ create table omni_subscriptions (
     entitled boolean not null,
     -- Whether another subscription of the tenant was paid first, so that this one is canceled and refunded.
     is_duplicate boolean not null,
-    -- The recurring revenue of a month in minor units. Zero unless the subscription is paid.
+    -- The recurring revenue of a month less recurring discounts, in minor units. Zero unless the subscription is paid.
     mrr bigint not null,
     currency text not null,
+    -- The earliest end of a discount. Null if none ends.
+    discount_end timestamptz,
     -- The end of a subscription that the app itself requires: `canceling`, `refunding`, `done` or `failed`. The number of
     -- failed attempts, the number of times that an operator has begun anew, and the last failure.
     cleanup text,
@@ -114,6 +116,7 @@ create index omni_subscriptions_tenant_id_idx on omni_subscriptions (tenant_id, 
 create index omni_subscriptions_checked_at_idx on omni_subscriptions (checked_at) where ended_at is null;
 create index omni_subscriptions_grace_until_idx on omni_subscriptions (grace_until)
     where grace_until is not null and entitled;
+create index omni_subscriptions_discount_end_idx on omni_subscriptions (discount_end) where ended_at is null;
 create index omni_subscriptions_trial_end_idx on omni_subscriptions (trial_end) where status = 'trialing';
 create index omni_subscriptions_cleanup_idx on omni_subscriptions (updated_at) where cleanup in ('canceling', 'refunding');
 -- For operators: the newest that match.

@@ -36,7 +36,8 @@ create index omni_usage_events_unmatched_idx on omni_usage_events (meter, tenant
     where units is null;
 create index omni_usage_events_unmatched_tenant_idx on omni_usage_events (tenant_id, meter, at) where units is null;
 
--- A row is the usage of a tenant in one minute, hour, day or billing period, or its total.
+-- A row is the usage of a tenant in one minute, hour, day or billing period, or its total. This table and the following
+-- ones are stored in the order of their keys, in which they are read and written: one tree to search, and not two.
 create table omni_usage_windows (
     tenant_id blob not null,
     environment text not null,
@@ -58,7 +59,7 @@ create table omni_usage_windows (
     -- The units that reservations hold, in the rows that limits apply to.
     reserved integer not null default 0,
     primary key (tenant_id, environment, meter, grain, start)
-) strict;
+) strict, without rowid;
 create index omni_usage_windows_start_idx on omni_usage_windows (grain, start) where grain in ('minute', 'hour', 'day');
 
 -- A row is the usage of one user, API key and category in one day or month of UTC.
@@ -78,7 +79,7 @@ create table omni_usage_dimensions (
     events integer not null,
     max integer not null,
     primary key (tenant_id, environment, meter, grain, start, category, user_id, api_key_id)
-) strict;
+) strict, without rowid;
 create index omni_usage_dimensions_user_id_idx on omni_usage_dimensions (user_id, grain, start);
 create index omni_usage_dimensions_start_idx on omni_usage_dimensions (meter, grain, start);
 
@@ -93,7 +94,7 @@ create table omni_usage_late (
     sum integer not null,
     events integer not null,
     primary key (tenant_id, environment, meter, billed_in, used_in)
-) strict;
+) strict, without rowid;
 
 -- A row is a user or category that a window has counted, for meters that count different ones.
 create table omni_usage_uniques (
@@ -104,7 +105,7 @@ create table omni_usage_uniques (
     start text not null,
     value text not null,
     primary key (tenant_id, environment, meter, grain, start, value)
-) strict;
+) strict, without rowid;
 create index omni_usage_uniques_start_idx on omni_usage_uniques (grain, start) where grain in ('minute', 'hour');
 
 -- A row is the usage of all tenants in one day of UTC, which a job adds up.

@@ -33,6 +33,7 @@ create table omni_wallet_grants (
     created_at text not null,
     unique (tenant_id, environment, key)
 ) strict;
+create index omni_wallet_grants_tenant_id_idx on omni_wallet_grants (tenant_id, id);
 create index omni_wallet_grants_open_idx on omni_wallet_grants (tenant_id, environment, priority, expires_at, id)
     where remaining > 0;
 create index omni_wallet_grants_expires_at_idx on omni_wallet_grants (expires_at)

@@ -19,7 +19,9 @@ impl StoredAnchor {
     /// Returns the anchor. Zones and intervals were checked before they were stored, and intervals when they were loaded; a
     /// database of time zones that no longer has a zone gives UTC.
     fn to_anchor(&self) -> BillingAnchor {
-        let zone = TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC);
+        // Most accounts are in UTC, and don't need the database of time zones, which takes long to open.
+        let zone = if self.zone == "UTC" { None } else { TimeZone::get(&self.zone).ok() };
+        let zone = zone.unwrap_or(TimeZone::UTC);
         match self.anchor {
             None => PeriodSchedule::calendar_months(zone).anchor_at(Timestamp::default()).clone(),
             Some(at) => BillingAnchor::new(at, self.period.parse().unwrap_or(BillingInterval::MONTH), zone),

@@ -162,7 +162,7 @@ impl Invoices {
         let mut row = InvoiceRow::draft(Id::new(now), original.tenant_id, original.environment(), now);
         row.set_kind(InvoiceKind::CreditNote);
         row.set_status(InvoiceStatus::Paid);
-        row.set_currency(original.currency());
+        row.set_currency(original.currency()?);
         (row.period_start, row.period_end) = (original.period_start, original.period_end);
         row.note.clone_from(&note.reason);
         row.original_id = Some(original.id);
@@ -237,7 +237,7 @@ fn credited_lines(
     } else {
         note.lines.iter().map(|(position, amount)| (i32::try_from(*position).unwrap_or(i32::MAX), *amount)).collect()
     };
-    let decimals = decimals_of(original.currency());
+    let decimals = decimals_of(original.currency()?);
     let mut credited = Vec::with_capacity(wanted.len());
     for (position, amount) in wanted {
         let line = lines

@@ -1,6 +1,7 @@
 //! The events of invoices.
 
 use omnistack_core::{
+    db,
     events::Event,
     id::Id,
     identity::TenantId,
@@ -45,17 +46,17 @@ pub struct InvoiceFacts {
 }
 
 impl InvoiceFacts {
-    fn new(row: &InvoiceRow) -> Self {
-        let money = |minor| Money::new(minor, row.currency());
-        Self {
+    fn new(row: &InvoiceRow) -> Result<Self, db::Error> {
+        let currency = row.currency()?;
+        Ok(Self {
             tenant: row.tenant_id,
             environment: row.environment(),
             invoice: row.id,
             kind: row.kind(),
             number: row.number_text().unwrap_or_default(),
-            total: money(row.total),
-            due: money(row.balance().max(0)),
-        }
+            total: Money::new(row.total, currency),
+            due: Money::new(row.balance().max(0), currency),
+        })
     }
 
     fn example(due: i64) -> Self {
@@ -88,20 +89,20 @@ pub struct InvoicePaid(pub InvoiceFacts);
 pub struct InvoiceVoided(pub InvoiceFacts);
 
 impl InvoiceFinalized {
-    pub(super) fn new(row: &InvoiceRow) -> Self {
-        Self(InvoiceFacts::new(row))
+    pub(super) fn new(row: &InvoiceRow) -> Result<Self, db::Error> {
+        InvoiceFacts::new(row).map(Self)
     }
 }
 
 impl InvoicePaid {
-    pub(super) fn new(row: &InvoiceRow) -> Self {
-        Self(InvoiceFacts::new(row))
+    pub(super) fn new(row: &InvoiceRow) -> Result<Self, db::Error> {
+        InvoiceFacts::new(row).map(Self)
     }
 }
 
 impl InvoiceVoided {
-    pub(super) fn new(row: &InvoiceRow) -> Self {
-        Self(InvoiceFacts::new(row))
+    pub(super) fn new(row: &InvoiceRow) -> Result<Self, db::Error> {
+        InvoiceFacts::new(row).map(Self)
     }
 }
 

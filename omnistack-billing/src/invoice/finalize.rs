@@ -11,6 +11,7 @@ use omnistack_core::{
     db::Tx,
     http::Error,
     identity::{Identity, TenantId},
+    money::Money,
     usage::DataEnvironment,
 };
 use serde_json::json;
@@ -168,7 +169,7 @@ impl Invoices {
             invoice: row.id.to_string(),
             tenant: row.tenant_id,
             environment: row.environment(),
-            currency: row.currency(),
+            currency: row.currency()?,
             // The end is the first moment of the next period, which may have another rate.
             at: row.period_end.map_or_else(|| self.now(), |end| end - Duration::from_micros(1)),
             seller: seller.tax_party(),
@@ -209,22 +210,23 @@ impl Invoices {
 
     /// Returns the credits that can pay a draft: all that the tenant has.
     async fn available_credits(&self, row: &InvoiceRow) -> Result<Credits, Error> {
-        if !row.uses_credits || self.credit_value(row).is_none() {
+        if !row.uses_credits || self.credit_value(row)?.is_none() {
             return Ok(Credits::ZERO);
         }
         Ok(self.0.wallets.balance(row.tenant_id, row.environment()).await?.balance)
     }
 
     /// Returns the worth of a credit in minor units, if credits pay invoices in this currency.
-    fn credit_value(&self, row: &InvoiceRow) -> Option<i64> {
-        let value = self.0.settings.credit_value?.0;
-        (value.currency() == row.currency()).then_some(value.minor())
+    fn credit_value(&self, row: &InvoiceRow) -> Result<Option<i64>, Error> {
+        let currency = row.currency()?;
+        let value = self.0.settings.credit_value.map(|value| value.0);
+        Ok(value.filter(|value| value.currency() == currency).map(Money::minor))
     }
 
     /// Uses credits for a draft, and stores it as final.
     async fn settle_in(&self, tx: &mut Tx, mut draft: TaxedDraft, available: Credits) -> Result<(), Error> {
         let row = &mut draft.invoice.row;
-        if let Some(value) = self.credit_value(row)
+        if let Some(value) = self.credit_value(row)?
             && let amount @ 1.. = worth_of(available.millionths(), value).min(row.total)
         {
             let credits = credits_for(amount, value);

@@ -107,7 +107,8 @@ impl Invoices {
         let has_more = rows.len() > size;
         rows.truncate(size);
         let next_cursor = rows.last().filter(|_| has_more).map(|last| last.id.to_string());
-        Ok(CursorPage { items: rows.into_iter().map(InvoiceRow::list_item).collect(), next_cursor })
+        let items = rows.into_iter().map(InvoiceRow::list_item).collect::<Result<_, _>>()?;
+        Ok(CursorPage { items, next_cursor })
     }
 
     /// Returns the tenant of an invoice, for operators.

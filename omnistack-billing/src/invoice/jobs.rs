@@ -132,10 +132,10 @@ impl Invoices {
         }
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         if store::announce(&mut tx, tenant, id, self.now()).await? {
-            self.0.events.publish_in(&mut tx, &InvoiceFinalized::new(&found.row)).await?;
+            self.0.events.publish_in(&mut tx, &InvoiceFinalized::new(&found.row)?).await?;
             // No payment follows that would tell of it.
             if found.row.is_paid_at_issue() {
-                self.0.events.publish_in(&mut tx, &InvoicePaid::new(&found.row)).await?;
+                self.0.events.publish_in(&mut tx, &InvoicePaid::new(&found.row)?).await?;
             }
         }
         Ok(tx.commit().await?)

@@ -42,7 +42,7 @@ impl Invoices {
             return Err(Error::invalid([FieldError::new("reference", message)]));
         }
         let mut row = store::lock(tx, tenant, id).await?.ok_or_else(no_invoice)?;
-        let currency = row.currency();
+        let currency = row.currency()?;
         if row.kind() == InvoiceKind::CreditNote || matches!(row.status(), InvoiceStatus::Draft | InvoiceStatus::Void) {
             return Err(not_open(&row));
         }
@@ -85,7 +85,7 @@ impl Invoices {
             wallets.return_in(tx, tenant, environment, &credit_key(id), credits).await?;
         }
         self.0.jobs.enqueue_in(tx, VoidTaxes { tenant, invoice: id }).await?;
-        self.0.events.publish_in(tx, &InvoiceVoided::new(&row)).await?;
+        self.0.events.publish_in(tx, &InvoiceVoided::new(&row)?).await?;
         Ok(())
     }
 
@@ -126,7 +126,7 @@ impl Invoices {
         }
         store::update(tx, row, now).await?;
         if becomes_paid {
-            self.0.events.publish_in(tx, &InvoicePaid::new(row)).await?;
+            self.0.events.publish_in(tx, &InvoicePaid::new(row)?).await?;
         }
         Ok(())
     }

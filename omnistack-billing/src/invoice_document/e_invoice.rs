@@ -10,6 +10,8 @@ use en16931::{
     },
     profiles,
 };
+#[cfg(feature = "factur-x")]
+use en16931_formats::zugferd::{self, EmbedOptions};
 use en16931_formats::{Syntax, write};
 use jiff::tz::TimeZone;
 use omnistack_core::{clock::Timestamp, http::Error, money::Money, usage::Decimal};
@@ -40,10 +42,6 @@ const BUSINESS_PROCESS: &str = "urn:fdc:peppol.eu:2017:poacc:billing:01:1.0";
 /// 409 `INVOICE_NOT_FINAL` for a draft; 409 `E_INVOICE_CURRENCY` if the currency has other than two decimals; 409
 /// `E_INVOICE_INCOMPLETE` if the seller or the customer has stated too little, with the broken rules in `problems`.
 pub(super) fn render(invoice: &Invoice, syntax: Syntax) -> Result<String, Error> {
-    if invoice.total.currency().exponent() != Some(AMOUNT_DECIMALS) {
-        let message = "e-invoices have amounts with two decimals; the currency of the invoice has others";
-        return Err(Error::conflict("E_INVOICE_CURRENCY", message));
-    }
     let mut model = model(invoice)?;
     model.specification_id = Some(profiles::XRECHNUNG.specification_id.to_owned());
     model.business_process = Some(BUSINESS_PROCESS.to_owned());
@@ -52,22 +50,46 @@ pub(super) fn render(invoice: &Invoice, syntax: Syntax) -> Result<String, Error>
     }
     model.specification_id = Some(profiles::EN16931.specification_id.to_owned());
     model.business_process = None;
-    match Validated::<En16931>::new(model) {
-        Ok(proof) => Ok(write(&proof, syntax).xml),
-        Err(rejected) => {
-            let problems: Vec<String> = rejected.report().fatal().map(ToString::to_string).collect();
-            let message = "the invoice lacks facts that e-invoices must have; the seller completes the settings \
-                `BILLING_SELLER_…`, and the customer its billing details";
-            Err(Error::conflict("E_INVOICE_INCOMPLETE", message).with_detail("problems", problems))
-        }
-    }
+    Ok(write(&checked(model)?, syntax).xml)
+}
+
+/// Returns a copy of a PDF/A-3 with the invoice in CII embedded: Factur-X of the profile EN 16931.
+///
+/// # Errors
+/// Those of [`render`]; 500 if the PDF isn't a PDF/A-3.
+#[cfg(feature = "factur-x")]
+pub(super) fn embed(invoice: &Invoice, pdf: &[u8]) -> Result<Vec<u8>, Error> {
+    let proof = checked(model(invoice)?)?;
+    // A time that is set makes the same file each time.
+    let modified = invoice.issued_at.map(|at| at.to_jiff().into());
+    let options = EmbedOptions { modified, ..EmbedOptions::default() };
+    zugferd::embed(pdf, &proof, &options).map_err(Error::internal)
+}
+
+/// Returns the error for a draft.
+pub(super) fn not_final() -> Error {
+    Error::conflict("INVOICE_NOT_FINAL", "a draft has no e-invoice; finalise it first")
+}
+
+/// Checks an invoice by the rules of EN 16931.
+fn checked(model: Model) -> Result<Validated<En16931>, Error> {
+    Validated::<En16931>::new(model).map_err(|rejected| {
+        let problems: Vec<String> = rejected.report().fatal().map(ToString::to_string).collect();
+        let message = "the invoice lacks facts that e-invoices must have; the seller completes the settings \
+            `BILLING_SELLER_…`, and the customer its billing details";
+        Error::conflict("E_INVOICE_INCOMPLETE", message).with_detail("problems", problems)
+    })
 }
 
 fn model(invoice: &Invoice) -> Result<Model, Error> {
+    if invoice.total.currency().exponent() != Some(AMOUNT_DECIMALS) {
+        let message = "e-invoices have amounts with two decimals; the currency of the invoice has others";
+        return Err(Error::conflict("E_INVOICE_CURRENCY", message));
+    }
     let (Some(number), Some(issued_at), Some(seller), Some(customer)) =
         (&invoice.number, invoice.issued_at, &invoice.seller, &invoice.customer)
     else {
-        return Err(Error::conflict("INVOICE_NOT_FINAL", "a draft has no e-invoice; finalise it first"));
+        return Err(not_final());
     };
     // With this category, the standard forbids VAT numbers.
     let has_vat = invoice.taxes.iter().all(|tax| tax.category != TaxCategory::OutOfScope);

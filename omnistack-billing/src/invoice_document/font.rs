@@ -1,5 +1,7 @@
 //! The font of PDFs.
 
+mod settings;
+
 use std::{fmt, fs, path::Path, sync::Arc};
 
 use krilla::text::Font;
@@ -8,16 +10,10 @@ use skrifa::{
     instance::{LocationRef, Size},
 };
 
+pub(super) use settings::InvoiceFontSettings;
+
 /// DejaVu Sans, which has the Latin, Greek and Cyrillic scripts. Its licence is beside it.
 const EMBEDDED: &[u8] = include_bytes!("../../fonts/DejaVuSans.ttf");
-
-omnistack_core::settings! {
-    /// PDFs of invoices.
-    pub(crate) struct InvoiceFontSettings {
-        /// The TrueType or OpenType font of the PDFs, for scripts that DejaVu Sans, which is built in, does not have.
-        pub(crate) font: Option<std::path::PathBuf> = "BILLING_INVOICE_FONT";
-    }
-}
 
 /// A font, with what it takes to measure texts. Cheap to clone.
 #[derive(Clone)]

@@ -1,9 +1,14 @@
 //! The invoice as a PDF.
 
+#[cfg(feature = "factur-x")]
+use std::collections::BTreeSet;
 use std::iter;
 
+#[cfg(feature = "factur-x")]
+use jiff::tz::TimeZone;
 use krilla::{
-    Document,
+    Document, SerializeSettings,
+    error::KrillaResult,
     geom::{PathBuilder, Point},
     metadata::Metadata,
     page::PageSettings,
@@ -11,7 +16,15 @@ use krilla::{
     surface::Surface,
     text::TextDirection,
 };
+#[cfg(feature = "factur-x")]
+use krilla::{
+    configure::{Archival, ConfigurationBuilder, ValidationError},
+    error::KrillaError,
+    metadata::DateTime,
+};
 use omnistack_core::BoxError;
+#[cfg(feature = "factur-x")]
+use omnistack_core::clock::Timestamp;
 
 use super::{
     font::InvoiceFont,
@@ -45,9 +58,58 @@ enum PdfMark {
 /// # Errors
 /// The error of the PDF writer.
 pub(super) fn render(view: &DocumentView, font: &InvoiceFont) -> Result<Vec<u8>, BoxError> {
+    let pdf = write(view, font, SerializeSettings::default(), metadata(view))?;
+    pdf.map_err(|error| error.to_string().into())
+}
+
+/// Returns the PDF in the form that archives keep and that can contain files: PDF/A-3 of the level B (ISO 19005-3).
+/// This form forbids characters that the font lacks: if there are any, the inner result is an error with them.
+///
+/// # Errors
+/// The error of the PDF writer.
+#[cfg(feature = "factur-x")]
+pub(super) fn render_archival(
+    view: &DocumentView,
+    font: &InvoiceFont,
+    created_at: Timestamp,
+) -> Result<Result<Vec<u8>, BTreeSet<String>>, BoxError> {
+    let configuration = ConfigurationBuilder::new().with_archival_validator(Archival::A3_B).finish();
+    let configuration = configuration.map_err(|error| format!("{error:?}"))?;
+    let settings = SerializeSettings { configuration, ..SerializeSettings::default() };
+    match write(view, font, settings, metadata(view).creation_date(date_time(created_at)?))? {
+        Ok(pdf) => Ok(Ok(pdf)),
+        Err(KrillaError::Validation(errors)) => {
+            let lacking = errors.into_iter().map(|(error, _)| match error {
+                ValidationError::ContainsNotDefGlyph(_, _, text) => Ok(text),
+                _ => Err("the PDF breaks a rule of PDF/A-3".into()),
+            });
+            lacking.collect::<Result<_, BoxError>>().map(Err)
+        }
+        Err(error) => Err(error.to_string().into()),
+    }
+}
+
+fn metadata(view: &DocumentView) -> Metadata {
+    Metadata::new().title(view.title.clone()).language("en".to_owned())
+}
+
+#[cfg(feature = "factur-x")]
+fn date_time(at: Timestamp) -> Result<DateTime, BoxError> {
+    let at = TimeZone::UTC.to_datetime(at.to_jiff());
+    let date = DateTime::new(u16::try_from(at.year())?).month(u8::try_from(at.month())?).day(u8::try_from(at.day())?);
+    let time = date.hour(u8::try_from(at.hour())?).minute(u8::try_from(at.minute())?);
+    Ok(time.second(u8::try_from(at.second())?).utc_offset_hour(0))
+}
+
+fn write(
+    view: &DocumentView,
+    font: &InvoiceFont,
+    settings: SerializeSettings,
+    metadata: Metadata,
+) -> Result<KrillaResult<Vec<u8>>, BoxError> {
     let pages = Layout::new(font).pages(view);
-    let mut document = Document::new();
-    document.set_metadata(Metadata::new().title(view.title.clone()).language("en".to_owned()));
+    let mut document = Document::new_with(settings);
+    document.set_metadata(metadata);
     let settings = PageSettings::from_wh(PAGE_WIDTH, PAGE_HEIGHT).ok_or("the size of a page is invalid")?;
     for marks in &pages {
         let mut page = document.start_page_with(settings.clone());
@@ -58,7 +120,7 @@ pub(super) fn render(view: &DocumentView, font: &InvoiceFont) -> Result<Vec<u8>,
         surface.finish();
         page.finish();
     }
-    document.finish().map_err(|error| error.to_string().into())
+    Ok(document.finish())
 }
 
 fn draw(surface: &mut Surface<'_>, mark: &PdfMark, font: &InvoiceFont) {

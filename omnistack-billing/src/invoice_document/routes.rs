@@ -40,6 +40,8 @@ pub(super) fn app() -> Api<InvoiceDocuments> {
     let api = api.require(read(), routes!(get_pdf));
     #[cfg(feature = "e-invoice")]
     let api = api.require(read(), routes!(get_xml));
+    #[cfg(feature = "factur-x")]
+    let api = api.require(read(), routes!(get_factur_x));
     api
 }
 
@@ -50,6 +52,8 @@ pub(super) fn admin() -> Api<InvoiceDocuments> {
     let api = api.routes(routes!(get_pdf_of_any));
     #[cfg(feature = "e-invoice")]
     let api = api.routes(routes!(get_xml_of_any));
+    #[cfg(feature = "factur-x")]
+    let api = api.routes(routes!(get_factur_x_of_any));
     api
 }
 
@@ -178,6 +182,40 @@ async fn get_xml_of_any(
     file_of_e_invoice(&documents.any(id).await?, query)
 }
 
+/// Get an invoice as a Factur-X document
+///
+/// A PDF/A-3 with the invoice in CII, of the profile EN 16931, which is also ZUGFeRD. Needs `billing:read`.
+#[cfg(feature = "factur-x")]
+#[utoipa::path(get, path = "/invoices/{id}/factur-x", operation_id = "get_invoice_factur_x",
+    params(("id" = String, Path, format = Uuid, description = "The invoice.")), responses(
+    (status = 200, body = Vec<u8>, content_type = "application/pdf", description = "The PDF."),
+    (status = 404, body = ErrorEnvelope),
+    (status = 409, description = "As for the e-invoice; `INVOICE_FONT_INCOMPLETE`: the font lacks characters of the \
+        invoice, see `texts`.", body = ErrorEnvelope)))]
+async fn get_factur_x(
+    State(documents): State<InvoiceDocuments>,
+    caller: Identity,
+    Path(id): Path<InvoiceId>,
+) -> Result<Response, Error> {
+    let invoice = documents.own(&caller, id).await?;
+    file_of_factur_x(documents, invoice).await
+}
+
+/// Get an invoice of any tenant as a Factur-X document
+#[cfg(feature = "factur-x")]
+#[utoipa::path(get, path = "/{id}/factur-x", operation_id = "get_invoice_factur_x",
+    params(("id" = String, Path, format = Uuid, description = "The invoice.")), responses(
+    (status = 200, body = Vec<u8>, content_type = "application/pdf", description = "The PDF."),
+    (status = 404, body = ErrorEnvelope),
+    (status = 409, description = "As for tenants.", body = ErrorEnvelope)))]
+async fn get_factur_x_of_any(
+    State(documents): State<InvoiceDocuments>,
+    Path(id): Path<InvoiceId>,
+) -> Result<Response, Error> {
+    let invoice = documents.any(id).await?;
+    file_of_factur_x(documents, invoice).await
+}
+
 fn page(invoice: &Invoice) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
@@ -193,6 +231,25 @@ async fn file_of_pdf(documents: InvoiceDocuments, invoice: Invoice) -> Result<Re
     let rendered = tokio::task::spawn_blocking(move || pdf::render(&view, &documents.font)).await;
     let pdf = rendered.map_err(Error::internal)?.map_err(Error::internal)?;
     Ok(file(&invoice, "application/pdf", "pdf", pdf))
+}
+
+#[cfg(feature = "factur-x")]
+async fn file_of_factur_x(documents: InvoiceDocuments, invoice: Invoice) -> Result<Response, Error> {
+    let created = tokio::task::spawn_blocking(move || factur_x(&documents, &invoice).map(|pdf| (invoice, pdf))).await;
+    let (invoice, pdf) = created.map_err(Error::internal)??;
+    Ok(file(&invoice, "application/pdf", "pdf", pdf))
+}
+
+#[cfg(feature = "factur-x")]
+fn factur_x(documents: &InvoiceDocuments, invoice: &Invoice) -> Result<Vec<u8>, Error> {
+    let issued_at = invoice.issued_at.ok_or_else(e_invoice::not_final)?;
+    let rendered = pdf::render_archival(&DocumentView::new(invoice), &documents.font, issued_at);
+    let pdf = rendered.map_err(Error::internal)?.map_err(|texts| {
+        let message =
+            "the font of invoices lacks characters of this one; set BILLING_INVOICE_FONT to a font that has them";
+        Error::conflict("INVOICE_FONT_INCOMPLETE", message).with_detail("texts", texts)
+    })?;
+    e_invoice::embed(invoice, &pdf)
 }
 
 #[cfg(feature = "e-invoice")]

@@ -93,8 +93,9 @@ async fn backfill(
     let new: Vec<_> =
         events.into_iter().map(|event| NewUsage::new(event.into_event(tenant, environment, now), true)).collect();
     let policy = EventPolicy::Backfill { billed: billing == BackfillBilling::NextPeriod };
+    let checked = ledger.check(&new, policy);
     let mut tx = ledger.db().tenant(tenant).begin().await?;
-    let outcomes = ledger.record(&mut tx, new, policy, AccountLock::Shared).await?;
+    let outcomes = ledger.record(&mut tx, checked, AccountLock::Shared).await?;
     let entry = AuditEntry::new("usage.backfilled").actor(&caller).for_tenant(tenant);
     log.record_in(&mut tx, entry.details(json!({ "events": ids.len() }))).await?;
     tx.commit().await?;

@@ -15,7 +15,7 @@ use super::{
     Ledger,
     aggregate::UsageDelta,
     event::{EventPolicy, NewUsage, REPORTED_SOURCE_PREFIX},
-    record::billing,
+    record::BilledAccount,
 };
 use crate::{account::schedule::AccountLock, meter::Meter};
 
@@ -106,14 +106,15 @@ impl Ledger {
         tenants.sort_unstable();
         tenants.dedup();
         let accounts = self.lock_accounts(tx, &tenants, now, AccountLock::Shared).await?;
+        let mut accounts = BilledAccount::all(accounts);
         let policy = EventPolicy::Backfill { billed };
-        let (mut delta, mut counted) = (UsageDelta::default(), 0);
+        let mut counted = Vec::with_capacity(events.len());
         for event in events {
             if event.source.starts_with(REPORTED_SOURCE_PREFIX) && !meter.reported_by_tenants {
                 continue;
             }
-            let Some(account) = accounts.get(&event.tenant).filter(|account| !account.is_deleted()) else { continue };
-            let billing = billing(account, meter, event.at, policy, now, self.0.settings.grace);
+            let Some(account) = accounts.get_mut(&event.tenant).filter(|account| !account.is_deleted) else { continue };
+            let billing = account.billing(meter, event.at, policy, now, self.0.settings.grace);
             let new = NewUsage::new(event, false);
             let units = new.check(Some(meter), policy, now, self.0.settings.max_age);
             // What the meter can't count, or does not count late, stays unmatched.
@@ -122,11 +123,14 @@ impl Ledger {
             let update = tx.query(SET_COUNTED).bind(event.tenant).bind(event.environment.as_str());
             let update = update.bind(event.source.to_string()).bind(event.id.clone().unwrap_or_default()).bind(units);
             update.bind(billing.billed_in()).execute().await?;
-            delta.add(event, meter, units, billing)?;
-            counted += 1;
+            counted.push((new, units, billing));
+        }
+        let mut delta = UsageDelta::default();
+        for (new, units, billing) in &counted {
+            delta.add(&new.event, meter, *units, *billing)?;
         }
         self.add(tx, delta).await?;
-        Ok(counted)
+        Ok(counted.len())
     }
 }
 

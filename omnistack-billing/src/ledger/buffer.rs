@@ -26,7 +26,7 @@ use super::{
 use crate::{
     account::schedule::{AccountLock, AccountSchedule},
     meter::{Aggregation, MeterSet},
-    period::{BillingPeriod, PeriodSchedule},
+    period::RecentPeriods,
     quantity::Quantity,
     window::reservations,
 };
@@ -70,28 +70,7 @@ struct Counter {
 struct BufferState {
     counters: HashMap<CounterKey, Counter>,
     /// The billing periods of the tenants whose usage was stored.
-    periods: HashMap<TenantId, TenantPeriods>,
-}
-
-/// The billing periods of a tenant.
-struct TenantPeriods {
-    schedule: PeriodSchedule,
-    /// The period of the last event, because most events are in the same one.
-    last: BillingPeriod,
-}
-
-impl TenantPeriods {
-    fn new(schedule: PeriodSchedule) -> Self {
-        let nothing = Timestamp::default();
-        Self { schedule, last: BillingPeriod { start: nothing, end: nothing } }
-    }
-
-    fn period_at(&mut self, at: Timestamp) -> BillingPeriod {
-        if !self.last.contains(at) {
-            self.last = self.schedule.period_at(at);
-        }
-        self.last
-    }
+    periods: HashMap<TenantId, RecentPeriods>,
 }
 
 impl BufferState {
@@ -157,13 +136,13 @@ impl UsageBuffer {
     pub(super) fn remember_periods(&self, accounts: &HashMap<TenantId, AccountSchedule>) {
         let mut state = self.state();
         for (tenant, account) in accounts {
-            if state.periods.get(tenant).is_some_and(|known| known.schedule == account.schedule) {
+            if state.periods.get(tenant).is_some_and(|known| *known.schedule() == account.schedule) {
                 continue;
             }
             if state.periods.len() >= MAX_REMEMBERED_TENANTS {
                 state.periods.clear();
             }
-            state.periods.insert(*tenant, TenantPeriods::new(account.schedule.clone()));
+            state.periods.insert(*tenant, RecentPeriods::new(account.schedule.clone()));
         }
     }
 
@@ -259,10 +238,11 @@ async fn store(ledger: &Ledger, batch: &[Stored]) -> Result<(), db::Error> {
         event.at = event.at.min(now);
         NewUsage::new(event, false)
     });
-    let new = new.collect();
+    let new: Vec<NewUsage> = new.collect();
+    let checked = ledger.check(&new, EventPolicy::Report);
     // The counters are of several tenants.
     let mut tx = ledger.0.db.all_tenants().begin().await?;
-    let outcomes = ledger.record(&mut tx, new, EventPolicy::Report, AccountLock::Shared).await?;
+    let outcomes = ledger.record(&mut tx, checked, AccountLock::Shared).await?;
     let mut used: HashMap<(TenantId, Uuid), i64> = HashMap::new();
     for (Stored { event, reservation }, outcome) in batch.iter().zip(&outcomes) {
         // A duplicate was stored before, and its units were taken out then.
@@ -301,7 +281,7 @@ mod tests {
     use super::*;
     use crate::{
         meter::{Meter, MeterSet},
-        period::{BillingAnchor, BillingInterval},
+        period::{BillingAnchor, BillingInterval, PeriodSchedule},
     };
 
     /// Lets a buffer know the billing periods of a tenant.

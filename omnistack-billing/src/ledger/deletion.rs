@@ -16,9 +16,14 @@ use sqlx::AssertSqlSafe;
 
 use super::Ledger;
 
-/// The tables with the usage of tenants.
-const TABLES: [&str; 5] =
-    ["omni_usage_events", "omni_usage_windows", "omni_usage_dimensions", "omni_usage_late", "omni_usage_uniques"];
+/// The tables with the usage of tenants, and the columns of their primary keys.
+const TABLES: [(&str, &str); 5] = [
+    ("omni_usage_events", "tenant_id, environment, source, event_id"),
+    ("omni_usage_windows", "tenant_id, environment, meter, grain, start"),
+    ("omni_usage_dimensions", "tenant_id, environment, meter, grain, start, category, user_id, api_key_id"),
+    ("omni_usage_late", "tenant_id, environment, meter, billed_in, used_in"),
+    ("omni_usage_uniques", "tenant_id, environment, meter, grain, start, value"),
+];
 /// Largest number of rows that one transaction deletes, so that its locks are short.
 const MAX_DELETIONS_PER_TRANSACTION: u64 = 5_000;
 
@@ -38,20 +43,20 @@ impl Job for DeleteTenantUsage {
 
     async fn run(self, ledger: &Ledger, _: &JobContext) -> Result<(), JobError> {
         ledger.accounts().close_for_ever(self.tenant).await?;
-        for table in TABLES {
-            while delete_rows(ledger.db(), self.tenant, table).await? == MAX_DELETIONS_PER_TRANSACTION {}
+        for (table, key) in TABLES {
+            while delete_rows(ledger.db(), self.tenant, table, key).await? == MAX_DELETIONS_PER_TRANSACTION {}
         }
         Ok(())
     }
 }
 
 /// Deletes rows of a tenant, at most [`MAX_DELETIONS_PER_TRANSACTION`]. Returns their number.
-async fn delete_rows(db: &Db, tenant: TenantId, table: &str) -> Result<u64, db::Error> {
+async fn delete_rows(db: &Db, tenant: TenantId, table: &str, key: &str) -> Result<u64, db::Error> {
     let mut tx = db.tenant(tenant).begin().await?;
     let rows = |row| format!("select {row} from {table} where tenant_id = $1 limit {MAX_DELETIONS_PER_TRANSACTION}");
     let sql = match tx.dialect() {
         Dialect::Postgres => format!("delete from {table} where ctid = any (array({}))", rows("ctid")),
-        Dialect::Sqlite => format!("delete from {table} where rowid in ({})", rows("rowid")),
+        Dialect::Sqlite => format!("delete from {table} where ({key}) in ({})", rows(key)),
     };
     let deleted = tx.query(AssertSqlSafe(sql)).bind(tenant).execute().await?;
     tx.commit().await?;

@@ -116,6 +116,8 @@ pub(super) enum EventPolicy {
 #[derive(Clone, Debug)]
 pub(super) struct NewUsage {
     pub(super) event: UsageEvent,
+    /// The quantity as text, without zeros at its end.
+    pub(super) quantity: String,
     /// The first 16 bytes of the hash of what counts. An event that is sent again has the same.
     pub(super) hash: [u8; 16],
     is_reported: bool,
@@ -134,7 +136,7 @@ impl NewUsage {
         let digest = Sha256::digest_list(parts.map(str::as_bytes));
         let mut hash = [0; 16];
         hash.copy_from_slice(&digest.as_bytes()[..16]);
-        Self { event, hash, is_reported: false }
+        Self { event, quantity, hash, is_reported: false }
     }
 
     /// Creates an event that a tenant reports. It is rejected if its meter takes no reports of tenants. It can't lower

@@ -49,7 +49,7 @@ impl Intake {
 /// Stores reports. If that fails, and the database is there, stores each by itself, so that one does not keep the
 /// others out.
 async fn store(ledger: Ledger, batch: Vec<Submission<Vec<NewUsage>, ReportResult>>) {
-    let all: Vec<NewUsage> = batch.iter().flat_map(|report| report.item.iter().cloned()).collect();
+    let all = batch.iter().flat_map(|report| &report.item).collect();
     match store_events(&ledger, all).await {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
@@ -66,20 +66,21 @@ async fn store(ledger: Ledger, batch: Vec<Submission<Vec<NewUsage>, ReportResult
             }
         }
         Err(_) => {
-            for mut report in batch {
-                let events = std::mem::take(&mut report.item);
-                report.answer(store_events(&ledger, events).await.map_err(Into::into));
+            for report in batch {
+                let stored = store_events(&ledger, report.item.iter().collect()).await;
+                report.answer(stored.map_err(Into::into));
             }
         }
     }
 }
 
 /// Stores events in a transaction of their own.
-async fn store_events(ledger: &Ledger, events: Vec<NewUsage>) -> Result<Vec<UsageOutcome>, db::Error> {
+async fn store_events(ledger: &Ledger, events: Vec<&NewUsage>) -> Result<Vec<UsageOutcome>, db::Error> {
     let began = ledger.0.clock.elapsed();
+    let checked = ledger.check(events, EventPolicy::Report);
     // The events of one transaction can be of several tenants.
     let mut tx = ledger.0.db.all_tenants().begin().await?;
-    let outcomes = ledger.record(&mut tx, events, EventPolicy::Report, AccountLock::Shared).await?;
+    let outcomes = ledger.record(&mut tx, checked, AccountLock::Shared).await?;
     tx.commit().await?;
     USAGE_INGEST_DURATION.histogram([""; 0]).record(ledger.0.clock.elapsed().saturating_sub(began).as_secs_f64());
     Ok(outcomes)

@@ -1,6 +1,6 @@
 //! Records events in a transaction.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::collections::HashMap;
 
 use omnistack_core::{
     clock::Timestamp,
@@ -18,19 +18,69 @@ use super::{
 use crate::{
     account::schedule::{self, AccountLock, AccountSchedule},
     meter::{LatePolicy, Meter},
+    period::RecentPeriods,
 };
+
+/// Events that were checked without the database, so that a transaction does not wait for it.
+pub(super) struct CheckedUsage<'a> {
+    policy: EventPolicy,
+    new: Vec<&'a NewUsage>,
+    outcomes: Vec<UsageOutcome>,
+    /// The events to store, each id once, in the order of the ids, in which transactions lock them.
+    unique: Vec<CheckedEvent<'a>>,
+    /// The positions of events whose ids occur before in the list, and of the first event with the same id.
+    repeated: Vec<(usize, usize)>,
+}
+
+/// An event that is to be stored.
+struct CheckedEvent<'a> {
+    /// The position in the list of new events.
+    index: usize,
+    new: &'a NewUsage,
+    /// The meter and the quantity in its smallest units. `None` if the app has no such meter.
+    counted: Option<(&'a Meter, i64)>,
+}
 
 /// An event that is stored unless its id is known.
 pub(super) struct Candidate<'a> {
-    /// The position in the list of new events.
     index: usize,
     pub(super) new: &'a NewUsage,
-    /// The meter and the quantity in its smallest units. `None` if the app has no such meter.
     pub(super) counted: Option<(&'a Meter, i64)>,
     pub(super) billing: EventBilling,
 }
 
 impl Ledger {
+    /// Checks what does not depend on the database.
+    pub(super) fn check<'a>(
+        &'a self,
+        new: impl IntoIterator<Item = &'a NewUsage>,
+        policy: EventPolicy,
+    ) -> CheckedUsage<'a> {
+        let new: Vec<&NewUsage> = new.into_iter().collect();
+        let now = self.0.clock.now();
+        let mut outcomes = vec![UsageOutcome::Duplicate; new.len()];
+        let mut unique = Vec::with_capacity(new.len());
+        for (index, new) in new.iter().copied().enumerate() {
+            let meter = self.0.meters.get(&new.event.meter);
+            match new.check(meter, policy, now, self.0.settings.max_age) {
+                Ok(units) => unique.push(CheckedEvent { index, new, counted: meter.zip(units) }),
+                Err(reason) => outcomes[index] = UsageOutcome::Rejected(reason),
+            }
+        }
+        unique.sort_unstable_by(|one, other| {
+            EventKey::of(&one.new.event).cmp(&EventKey::of(&other.new.event)).then(one.index.cmp(&other.index))
+        });
+        let mut repeated = Vec::new();
+        unique.dedup_by(|later, first| {
+            let is_repeated = EventKey::of(&later.new.event) == EventKey::of(&first.new.event);
+            if is_repeated {
+                repeated.push((later.index, first.index));
+            }
+            is_repeated
+        });
+        CheckedUsage { policy, new, outcomes, unique, repeated }
+    }
+
     /// Stores events and what they add. Returns what became of each, in the same order.
     ///
     /// Rows are locked in the same order by every call: accounts, events, windows, dimensions, each in the order of their
@@ -39,38 +89,16 @@ impl Ledger {
     pub(super) async fn record(
         &self,
         tx: &mut Tx,
-        new: Vec<NewUsage>,
-        policy: EventPolicy,
+        checked: CheckedUsage<'_>,
         lock: AccountLock,
     ) -> Result<Vec<UsageOutcome>, Error> {
+        let CheckedUsage { policy, new, mut outcomes, unique, repeated } = checked;
         let now = self.0.clock.now();
-        let mut outcomes = vec![UsageOutcome::Duplicate; new.len()];
-        let mut checked = Vec::with_capacity(new.len());
-        let mut seen: HashMap<EventKey<'_>, usize> = HashMap::with_capacity(new.len());
-        // Events whose ids occur before in the list, and the first positions of these ids.
-        let mut repeated = Vec::new();
-        for (index, usage) in new.iter().enumerate() {
-            let meter = self.0.meters.get(&usage.event.meter);
-            let units = match usage.check(meter, policy, now, self.0.settings.max_age) {
-                Ok(units) => units,
-                Err(reason) => {
-                    outcomes[index] = UsageOutcome::Rejected(reason);
-                    continue;
-                }
-            };
-            match seen.entry(EventKey::of(&usage.event)) {
-                Entry::Occupied(first) => repeated.push((index, *first.get())),
-                Entry::Vacant(place) => {
-                    place.insert(index);
-                    checked.push((index, usage, meter.zip(units)));
-                }
-            }
-        }
-        let mut tenants: Vec<TenantId> = checked.iter().map(|(_, usage, _)| usage.event.tenant).collect();
-        tenants.sort_unstable();
+        // In the order of the keys, which begin with the tenant.
+        let mut tenants: Vec<TenantId> = unique.iter().map(|event| event.new.event.tenant).collect();
         tenants.dedup();
         let accounts = self.lock_accounts(tx, &tenants, now, lock).await?;
-        let candidates = self.bill(&accounts, checked, policy, now, &mut outcomes);
+        let candidates = self.bill(accounts, unique, policy, now, &mut outcomes);
         let known = if candidates.is_empty() {
             HashMap::new()
         } else {
@@ -91,19 +119,20 @@ impl Ledger {
     /// Finds the billing periods of events, in the accounts of their tenants.
     fn bill<'a>(
         &self,
-        accounts: &HashMap<TenantId, AccountSchedule>,
-        checked: Vec<(usize, &'a NewUsage, Option<(&'a Meter, i64)>)>,
+        accounts: HashMap<TenantId, AccountSchedule>,
+        events: Vec<CheckedEvent<'a>>,
         policy: EventPolicy,
         now: Timestamp,
         outcomes: &mut [UsageOutcome],
     ) -> Vec<Candidate<'a>> {
-        let mut candidates = Vec::with_capacity(checked.len());
-        for (index, new, counted) in checked {
+        let mut accounts = BilledAccount::all(accounts);
+        let mut candidates = Vec::with_capacity(events.len());
+        for CheckedEvent { index, new, counted } in events {
             // Every tenant was asked for.
-            let Some(account) = accounts.get(&new.event.tenant) else { continue };
+            let Some(account) = accounts.get_mut(&new.event.tenant) else { continue };
             let billing = match counted {
-                _ if account.is_deleted() => Err(RejectReason::TenantDeleted),
-                Some((meter, _)) => billing(account, meter, new.event.at, policy, now, self.0.settings.grace),
+                _ if account.is_deleted => Err(RejectReason::TenantDeleted),
+                Some((meter, _)) => account.billing(meter, new.event.at, policy, now, self.0.settings.grace),
                 None => Ok(EventBilling::None),
             };
             match billing {
@@ -111,12 +140,11 @@ impl Ledger {
                 Err(reason) => outcomes[index] = UsageOutcome::Rejected(reason),
             }
         }
-        // The order in which ids are locked.
-        candidates.sort_unstable_by(|one, other| EventKey::of(&one.new.event).cmp(&EventKey::of(&other.new.event)));
         candidates
     }
 
-    /// Stores candidates whose ids are new, with what they add. Returns the stored hashes of the others, by position.
+    /// Stores candidates whose ids are new, with what they add. Returns the hashes of the stored events with the same ids
+    /// and other content, by position.
     async fn store(
         &self,
         tx: &mut Tx,
@@ -125,13 +153,12 @@ impl Ledger {
         outcomes: &mut [UsageOutcome],
     ) -> Result<HashMap<usize, [u8; 16]>, Error> {
         let rows: Vec<EventRow<'_>> = candidates.iter().map(|candidate| EventRow::new(candidate, now)).collect();
-        let stored = store::insert_events(tx, &rows).await?;
-        let stored: HashSet<EventKey<'_>> = stored.iter().map(store::StoredKey::key).collect();
+        let inserted = store::insert_events(tx, &rows).await?;
         let mut delta = UsageDelta::default();
         let mut known = Vec::new();
-        for candidate in candidates {
+        for (candidate, is_new) in candidates.iter().zip(inserted) {
             let Candidate { index, new, counted, billing } = candidate;
-            if !stored.contains(&EventKey::of(&new.event)) {
+            if !is_new {
                 known.push(candidate);
                 continue;
             }
@@ -143,11 +170,9 @@ impl Ledger {
                 None => UsageOutcome::Unmatched,
             };
         }
-        let mut hashes = HashMap::with_capacity(known.len());
-        for (candidate, hash) in store::stored_hashes(tx, &known).await? {
-            if hash != candidate.new.hash {
-                outcomes[candidate.index] = UsageOutcome::Conflict;
-            }
+        let mut hashes = HashMap::new();
+        for (candidate, hash) in store::conflicts(tx, &known).await? {
+            outcomes[candidate.index] = UsageOutcome::Conflict;
             hashes.insert(candidate.index, hash);
         }
         self.add(tx, delta).await?;
@@ -155,8 +180,8 @@ impl Ledger {
     }
 
     /// Adds what events have added to windows, and tells tenants of limits and of their usage after the commit.
-    pub(super) async fn add(&self, tx: &mut Tx, delta: UsageDelta) -> Result<(), Error> {
-        let changed = store::add(tx, delta, &self.0.meters).await?;
+    pub(super) async fn add(&self, tx: &mut Tx, delta: UsageDelta<'_>) -> Result<(), Error> {
+        let changed = store::add(tx, delta.into_sums()?, &self.0.meters).await?;
         self.0.changed_usage.after_commit(tx, &changed);
         self.0.changes.after_commit(tx, changed);
         Ok(())
@@ -178,29 +203,51 @@ impl Ledger {
     }
 }
 
-/// Returns the billing of an event of a known meter, or the reason why the event does not count.
-pub(super) fn billing(
-    account: &AccountSchedule,
-    meter: &Meter,
-    at: Timestamp,
-    policy: EventPolicy,
-    now: Timestamp,
-    grace: std::time::Duration,
-) -> Result<EventBilling, RejectReason> {
-    let period = account.schedule.period_at(at);
-    let is_closed = account.closed_until.is_some_and(|until| at < until) || period.end + grace <= now;
-    // What is kept has no period: limits apply to the total.
-    if !is_closed || meter.lifetime {
-        return Ok(EventBilling::InPeriod(period.start));
+/// The billing periods of an account, for many events.
+pub(super) struct BilledAccount {
+    periods: RecentPeriods,
+    closed_until: Option<Timestamp>,
+    /// Whether the tenant was deleted, so that no usage of it is stored.
+    pub(super) is_deleted: bool,
+}
+
+impl BilledAccount {
+    /// Returns the periods of these accounts.
+    pub(super) fn all(accounts: HashMap<TenantId, AccountSchedule>) -> HashMap<TenantId, Self> {
+        accounts.into_iter().map(|(tenant, account)| (tenant, Self::from(account))).collect()
     }
-    if policy == (EventPolicy::Backfill { billed: false }) {
-        return Ok(EventBilling::None);
+
+    /// Returns the billing of an event of a known meter, or the reason why the event does not count.
+    pub(super) fn billing(
+        &mut self,
+        meter: &Meter,
+        at: Timestamp,
+        policy: EventPolicy,
+        now: Timestamp,
+        grace: std::time::Duration,
+    ) -> Result<EventBilling, RejectReason> {
+        let period = self.periods.period_at(at);
+        let is_closed = self.closed_until.is_some_and(|until| at < until) || period.end + grace <= now;
+        // What is kept has no period: limits apply to the total.
+        if !is_closed || meter.lifetime {
+            return Ok(EventBilling::InPeriod(period.start));
+        }
+        if policy == (EventPolicy::Backfill { billed: false }) {
+            return Ok(EventBilling::None);
+        }
+        if meter.late == LatePolicy::Reject {
+            return Err(RejectReason::PeriodClosed);
+        }
+        let open = self.closed_until.map_or(now, |until| now.max(until));
+        Ok(EventBilling::Late { billed_in: self.periods.schedule().period_at(open).start, used_in: period.start })
     }
-    if meter.late == LatePolicy::Reject {
-        return Err(RejectReason::PeriodClosed);
+}
+
+impl From<AccountSchedule> for BilledAccount {
+    fn from(account: AccountSchedule) -> Self {
+        let is_deleted = account.is_deleted();
+        Self { periods: RecentPeriods::new(account.schedule), closed_until: account.closed_until, is_deleted }
     }
-    let open = account.closed_until.map_or(now, |until| now.max(until));
-    Ok(EventBilling::Late { billed_in: account.schedule.period_at(open).start, used_in: period.start })
 }
 
 /// Counts events in the metrics once they are stored.

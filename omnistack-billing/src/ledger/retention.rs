@@ -27,15 +27,16 @@ const DELETE_WINDOWS: Sql = Sql {
     postgres: "delete from omni_usage_windows where ctid = any (array(
         select ctid from omni_usage_windows where grain = $3 and grain in ('minute', 'hour', 'day') and start < $1
         limit $2))",
-    sqlite: "delete from omni_usage_windows where rowid in (
-        select rowid from omni_usage_windows where grain = $3 and grain in ('minute', 'hour', 'day') and start < $1
-        limit $2)",
+    sqlite: "delete from omni_usage_windows where (tenant_id, environment, meter, grain, start) in (
+        select tenant_id, environment, meter, grain, start from omni_usage_windows
+        where grain = $3 and grain in ('minute', 'hour', 'day') and start < $1 limit $2)",
 };
 const DELETE_UNIQUES: Sql = Sql {
     postgres: "delete from omni_usage_uniques where ctid = any (array(
         select ctid from omni_usage_uniques where grain = $3 and grain in ('minute', 'hour') and start < $1 limit $2))",
-    sqlite: "delete from omni_usage_uniques where rowid in (
-        select rowid from omni_usage_uniques where grain = $3 and grain in ('minute', 'hour') and start < $1 limit $2)",
+    sqlite: "delete from omni_usage_uniques where (tenant_id, environment, meter, grain, start, value) in (
+        select tenant_id, environment, meter, grain, start, value from omni_usage_uniques
+        where grain = $3 and grain in ('minute', 'hour') and start < $1 limit $2)",
 };
 
 /// The times for which usage is kept.

@@ -1,18 +1,21 @@
 //! The SQL of the ledger.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use jiff::tz::TimeZone;
 use omnistack_core::{
     clock::Timestamp,
-    db::{Arguments, BulkInsert, Error, Tx},
+    db::{Arguments, BulkInsert, Dialect, Error, Tx},
     identity::{ApiKeyId, TenantId, UserId},
     usage::{DataEnvironment, UsageEvent},
 };
-use sqlx::AssertSqlSafe;
 
 use super::{
-    aggregate::{DimensionDelta, DimensionKey, LateKey, UsageDelta, WindowDelta},
+    aggregate::{DimensionDelta, DimensionKey, LateKey, UsageSums, WindowDelta},
+    event::NewUsage,
     record::Candidate,
 };
 use crate::{
@@ -42,7 +45,7 @@ impl<'a> EventKey<'a> {
 
 /// The key of a stored event.
 #[derive(omnistack_core::db::FromRow)]
-pub(super) struct StoredKey {
+struct StoredKey {
     tenant_id: TenantId,
     environment: String,
     source: String,
@@ -50,7 +53,7 @@ pub(super) struct StoredKey {
 }
 
 impl StoredKey {
-    pub(super) fn key(&self) -> EventKey<'_> {
+    fn key(&self) -> EventKey<'_> {
         // The statement has just written the row, or has found it by an environment.
         let environment = self.environment.parse().unwrap_or_default();
         EventKey { tenant: self.tenant_id, environment, source: &self.source, id: &self.event_id }
@@ -59,8 +62,7 @@ impl StoredKey {
 
 /// A row of `omni_usage_events`.
 pub(super) struct EventRow<'a> {
-    event: &'a UsageEvent,
-    hash: &'a [u8; 16],
+    new: &'a NewUsage,
     units: Option<i64>,
     billed_in: Option<Timestamp>,
     received_at: Timestamp,
@@ -69,22 +71,22 @@ pub(super) struct EventRow<'a> {
 impl<'a> EventRow<'a> {
     pub(super) fn new(candidate: &'a Candidate<'_>, now: Timestamp) -> Self {
         Self {
-            event: &candidate.new.event,
-            hash: &candidate.new.hash,
+            new: candidate.new,
             units: candidate.counted.map(|(_, units)| units),
             billed_in: candidate.billing.billed_in(),
             received_at: now,
         }
     }
 
-    fn bind(row: &mut Arguments, Self { event, hash, units, billed_in, received_at }: &Self) {
+    fn bind(row: &mut Arguments, Self { new, units, billed_in, received_at }: &Self) {
+        let NewUsage { event, quantity, hash, .. } = new;
         row.push(event.tenant);
         row.push(event.environment.as_str());
-        row.push(event.source.to_string());
-        row.push(event.id.clone().unwrap_or_default());
-        row.push(hash.to_vec());
-        row.push(event.meter.to_string());
-        row.push(event.quantity.normalize().to_string());
+        row.push(&*event.source);
+        row.push(new.id());
+        row.push(hash.as_slice());
+        row.push(&*event.meter);
+        row.push(quantity.as_str());
         row.push(*units);
         row.push(event.category.as_deref().map(str::to_owned));
         row.push(event.user);
@@ -95,23 +97,54 @@ impl<'a> EventRow<'a> {
     }
 }
 
-static INSERT_EVENTS: BulkInsert<14> = BulkInsert::new(
-    "insert into omni_usage_events (tenant_id, environment, source, event_id, hash, meter, quantity, units, category,
-    user_id, api_key_id, at, received_at, billed_in) values",
-    "on conflict (tenant_id, environment, source, event_id) do nothing
-    returning tenant_id, environment, source, event_id",
-);
-
-/// Inserts events whose ids are new. Returns the keys of those that were inserted.
-pub(super) async fn insert_events(tx: &mut Tx, rows: &[EventRow<'_>]) -> Result<Vec<StoredKey>, Error> {
-    INSERT_EVENTS.fetch_all(tx, rows, EventRow::bind).await
+macro_rules! insert_events {
+    ($returning:literal) => {
+        BulkInsert::new(
+            "insert into omni_usage_events (tenant_id, environment, source, event_id, hash, meter, quantity, units,
+            category, user_id, api_key_id, at, received_at, billed_in) values",
+            concat!("on conflict (tenant_id, environment, source, event_id) do nothing", $returning),
+        )
+    };
 }
 
-/// Largest number of events that one statement looks up.
-const MAX_LOOKUPS: usize = 250;
+static INSERT_EVENTS: BulkInsert<14> = insert_events!("");
+static INSERT_EVENTS_RETURNING_KEYS: BulkInsert<14> =
+    insert_events!(" returning tenant_id, environment, source, event_id");
 
-/// Returns the hashes of stored events with the keys of these candidates.
-pub(super) async fn stored_hashes<'c, 'e>(
+/// The keys of the newest events, on SQLite. Row ids ascend.
+const NEWEST_KEYS: &str =
+    "select tenant_id, environment, source, event_id from omni_usage_events order by rowid desc limit $1";
+
+/// Inserts events whose ids are new. Returns for each whether it was inserted.
+pub(super) async fn insert_events(tx: &mut Tx, rows: &[EventRow<'_>]) -> Result<Vec<bool>, Error> {
+    let keys: Vec<StoredKey> = match tx.dialect() {
+        Dialect::Postgres => INSERT_EVENTS_RETURNING_KEYS.fetch_all(tx, rows, EventRow::bind).await?,
+        // It would copy all rows to a temporary table before it returns any. No other transaction inserts meanwhile, so
+        // the newest rows are those of this one.
+        Dialect::Sqlite => {
+            let inserted =
+                usize::try_from(INSERT_EVENTS.execute(tx, rows, EventRow::bind).await?).unwrap_or(usize::MAX);
+            if inserted == 0 || inserted >= rows.len() {
+                return Ok(vec![inserted > 0; rows.len()]);
+            }
+            tx.query(NEWEST_KEYS).bind(i64::try_from(inserted).unwrap_or(i64::MAX)).fetch_all().await?
+        }
+    };
+    let keys: HashSet<EventKey<'_>> = keys.iter().map(StoredKey::key).collect();
+    Ok(rows.iter().map(|row| keys.contains(&EventKey::of(&row.new.event))).collect())
+}
+
+/// Finds stored events with the ids of given ones and other content.
+static FIND_CONFLICTS: BulkInsert<5> = BulkInsert::new(
+    "select stored.tenant_id, stored.environment, stored.source, stored.event_id, stored.hash from (values",
+    ") as given cross join omni_usage_events as stored
+    where stored.tenant_id = given.column1 and stored.environment = given.column2 and stored.source = given.column3
+    and stored.event_id = given.column4 and stored.hash <> given.column5",
+);
+
+/// Returns which of these candidates have the ids of stored events with other content, and the hashes of that content.
+/// The candidates are in the order of their keys.
+pub(super) async fn conflicts<'c, 'e>(
     tx: &mut Tx,
     known: &[&'c Candidate<'e>],
 ) -> Result<Vec<(&'c Candidate<'e>, [u8; 16])>, Error> {
@@ -121,31 +154,21 @@ pub(super) async fn stored_hashes<'c, 'e>(
         key: StoredKey,
         hash: Vec<u8>,
     }
-    let mut found = Vec::with_capacity(known.len());
-    for some in known.chunks(MAX_LOOKUPS) {
-        let mut args = Arguments::new(tx.dialect());
-        let conditions: Vec<String> = some
-            .iter()
-            .map(|candidate| {
-                let event = &candidate.new.event;
-                let tenant = args.push_next(event.tenant);
-                let environment = args.push_next(event.environment.as_str());
-                let source = args.push_next(event.source.to_string());
-                let id = args.push_next(event.id.clone().unwrap_or_default());
-                format!("({tenant}, {environment}, {source}, {id})")
-            })
-            .collect();
-        let sql = format!(
-            "select tenant_id, environment, source, event_id, hash from omni_usage_events
-            where (tenant_id, environment, source, event_id) in (values {})",
-            conditions.join(", ")
-        );
-        let rows: Vec<HashRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
-        for row in rows {
-            let candidate = some.iter().find(|candidate| EventKey::of(&candidate.new.event) == row.key.key());
-            if let (Some(candidate), Ok(hash)) = (candidate, row.hash.try_into()) {
-                found.push((*candidate, hash));
-            }
+    let rows = FIND_CONFLICTS.fetch_all::<HashRow, _>(tx, known, |row, candidate| {
+        let NewUsage { event, hash, .. } = candidate.new;
+        row.push(event.tenant);
+        row.push(event.environment.as_str());
+        row.push(&*event.source);
+        row.push(candidate.new.id());
+        row.push(hash.as_slice());
+    });
+    let rows = rows.await?;
+    let mut found = Vec::with_capacity(rows.len());
+    for HashRow { key, hash } in rows {
+        let key = key.key();
+        let place = known.binary_search_by(|candidate| EventKey::of(&candidate.new.event).cmp(&key));
+        if let (Ok(place), Ok(hash)) = (place, hash.try_into()) {
+            found.push((known[place], hash));
         }
     }
     Ok(found)
@@ -237,10 +260,11 @@ impl WindowKeyRow {
 }
 
 /// Adds what events have added. Returns the windows that limits apply to, with what they have counted now.
-pub(super) async fn add(tx: &mut Tx, delta: UsageDelta, meters: &MeterSet) -> Result<Vec<WindowChange>, Error> {
-    let UsageDelta { windows, dimensions, late, uniques } = delta;
+pub(super) async fn add(tx: &mut Tx, sums: UsageSums<'_>, meters: &MeterSet) -> Result<Vec<WindowChange>, Error> {
+    let UsageSums { windows, dimensions, late, uniques } = sums;
     let mut uniques_of: HashMap<WindowKey, i64> = HashMap::new();
-    for key in insert_uniques(tx, uniques).await? {
+    let uniques: Vec<_> = uniques.into_iter().collect();
+    for key in insert_uniques(tx, &uniques).await? {
         *uniques_of.entry(key).or_default() += 1;
     }
     let rows = windows.into_iter().map(|(key, delta)| {
@@ -265,13 +289,11 @@ pub(super) async fn add(tx: &mut Tx, delta: UsageDelta, meters: &MeterSet) -> Re
 }
 
 /// Inserts users or categories of windows. Returns the window of each that is new in it.
-async fn insert_uniques(tx: &mut Tx, mut uniques: Vec<(WindowKey, String)>) -> Result<Vec<WindowKey>, Error> {
-    uniques.sort_unstable();
-    uniques.dedup();
+async fn insert_uniques(tx: &mut Tx, uniques: &[(WindowKey, Cow<'_, str>)]) -> Result<Vec<WindowKey>, Error> {
     let rows: Vec<WindowKeyRow> = INSERT_UNIQUES
-        .fetch_all(tx, &uniques, |row, (key, value)| {
+        .fetch_all(tx, uniques, |row, (key, value)| {
             bind_key(row, key);
-            row.push(value.clone());
+            row.push(&**value);
         })
         .await?;
     Ok(rows.into_iter().map(WindowKeyRow::into_key).collect())
@@ -280,29 +302,29 @@ async fn insert_uniques(tx: &mut Tx, mut uniques: Vec<(WindowKey, String)>) -> R
 fn bind_key(row: &mut Arguments, key: &WindowKey) {
     row.push(key.tenant);
     row.push(key.environment.as_str());
-    row.push(key.meter.clone());
+    row.push(key.meter.as_str());
     row.push(key.grain.as_str());
     row.push(key.start);
 }
 
-fn bind_window(row: &mut Arguments, (key, delta, uniques): &(WindowKey, WindowDelta, i64)) {
+fn bind_window(row: &mut Arguments, (key, delta, uniques): &(WindowKey, WindowDelta<'_>, i64)) {
     bind_key(row, key);
     row.push(delta.sum);
     row.push(delta.events);
     row.push(delta.max);
     row.push(delta.last);
-    row.push(delta.last_at);
-    row.push(delta.last_id.clone());
+    row.push(delta.latest.at);
+    row.push(delta.last_id());
     row.push(*uniques);
 }
 
-fn bind_dimension(row: &mut Arguments, (key, delta): &(DimensionKey, DimensionDelta)) {
+fn bind_dimension(row: &mut Arguments, (key, delta): &(DimensionKey<'_>, DimensionDelta)) {
     row.push(key.tenant);
     row.push(key.environment.as_str());
-    row.push(key.meter.clone());
+    row.push(key.meter);
     row.push(key.grain);
     row.push(key.start);
-    row.push(key.category.clone());
+    row.push(key.category);
     row.push::<UserId>(key.user);
     row.push::<ApiKeyId>(key.api_key);
     row.push(delta.sum);
@@ -313,7 +335,7 @@ fn bind_dimension(row: &mut Arguments, (key, delta): &(DimensionKey, DimensionDe
 fn bind_late(row: &mut Arguments, (key, delta): &(LateKey, DimensionDelta)) {
     row.push(key.tenant);
     row.push(key.environment.as_str());
-    row.push(key.meter.clone());
+    row.push(key.meter);
     row.push(key.billed_in);
     row.push(key.used_in);
     row.push(delta.sum);

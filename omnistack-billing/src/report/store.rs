@@ -130,19 +130,22 @@ async fn range_numbers(
 ) -> Result<HashMap<String, RangeNumbers>, Error> {
     let mut args = Arguments::new(tx.dialect());
     let names = MeterNames::push(&mut args, meters);
-    let days = days(&mut args, &names, scope, "day", range);
-    let sums = sum_of("amount");
+    let in_range = condition(&mut args, scope, "day", range);
+    let (list, sums, amount) = (names.list(), sum_of("amount"), names.amount());
+    // The peaks and the latest days are looked up afterwards. To rank all days, the databases would sort them twice.
     let sql = format!(
-        "select meter, {sums}, cast(sum(events) as bigint) as events, max(amount) as most,
-            min(case when size_rank = 1 then start end) as peak_start,
-            max(case when age_rank = 1 then amount end) as latest
+        "select meter, millions, rest, events, most,
+            (select start from omni_usage_windows where {in_range} and meter = totals.meter and {amount} = totals.most
+                order by start limit 1) as peak_start,
+            (select {amount} from omni_usage_windows where {in_range} and meter = totals.meter
+                and start = totals.last_day) as latest
         from (
-            select meter, start, amount, events,
-                row_number() over (partition by meter order by amount desc, start) as size_rank,
-                row_number() over (partition by meter order by start desc) as age_rank
-            from ({days}) as days
-        ) as ranked
-        group by meter"
+            select meter, {sums}, cast(sum(events) as bigint) as events, max(amount) as most, max(start) as last_day
+            from (
+                select meter, start, events, {amount} as amount from omni_usage_windows
+                where {in_range} and meter in ({list})
+            ) as days group by meter
+        ) as totals"
     );
     let rows: Vec<RangeRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
     let mut all = HashMap::new();
@@ -170,8 +173,11 @@ pub(super) async fn intervals(
 ) -> Result<HashMap<String, Intervals>, Error> {
     let mut args = Arguments::new(tx.dialect());
     let names = MeterNames::push(&mut args, meters);
-    let rows = days(&mut args, &names, scope, grain.as_str(), range);
-    let sql = format!("select meter, start, amount from ({rows}) as used");
+    let in_range = condition(&mut args, scope, grain.as_str(), range);
+    let (list, amount) = (names.list(), names.amount());
+    let sql = format!(
+        "select meter, start, {amount} as amount from omni_usage_windows where {in_range} and meter in ({list})"
+    );
     let rows: Vec<(String, Timestamp, i64)> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
     Ok(by_meter(meters, rows))
 }
@@ -186,15 +192,13 @@ pub(super) fn by_meter(meters: &[&Meter], rows: Vec<(String, Timestamp, i64)>) -
     all
 }
 
-/// Returns the statement that selects the windows of a range, and binds its values.
-fn days(args: &mut Arguments, names: &MeterNames, scope: UsageScope, grain: &str, range: ReportRange) -> String {
+/// Returns the condition for the windows of all meters in a range, and binds its values.
+fn condition(args: &mut Arguments, scope: UsageScope, grain: &str, range: ReportRange) -> String {
     let (tenant, environment) = (args.push(scope.tenant), args.push(scope.environment.as_str()));
     let (start, end) = (args.push(range.start), args.push(range.end));
-    let (list, amount) = (names.list(), names.amount());
     format!(
-        "select meter, start, events, {amount} as amount from omni_usage_windows
-        where tenant_id = ${tenant} and environment = ${environment} and meter in ({list}) and grain = '{grain}'
-        and start >= ${start} and start < ${end}"
+        "tenant_id = ${tenant} and environment = ${environment} and grain = '{grain}' and start >= ${start}
+        and start < ${end}"
     )
 }
 

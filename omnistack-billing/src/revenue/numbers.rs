@@ -12,7 +12,7 @@ use super::store::{ChangedRevenue, CurrentRevenue, FailedRevenue};
 pub(super) struct CurrencyRevenue {
     /// The ISO 4217 code.
     pub(super) currency: String,
-    /// The recurring revenue of a month (MRR).
+    /// The recurring revenue of a month (MRR), less the discounts that recur.
     pub(super) mrr: i64,
     /// The recurring revenue of a month at the start of the period.
     pub(super) mrr_at_start: i64,
@@ -35,9 +35,9 @@ pub(super) struct RevenueChanges {
     pub(super) new: i64,
     /// The revenue of tenants that have come back.
     pub(super) reactivation: i64,
-    /// The revenue that upgrades and further seats have added.
+    /// The revenue that upgrades, further seats and the end of discounts have added.
     pub(super) expansion: i64,
-    /// The revenue that downgrades and fewer seats have taken away.
+    /// The revenue that downgrades, fewer seats and discounts have taken away.
     pub(super) contraction: i64,
     /// The revenue of tenants that have left.
     pub(super) churn: i64,

@@ -217,7 +217,7 @@ impl Subscriptions {
         }
         let accounts = &self.0.accounts;
         let all = store::entitling(tx, tenant, environment).await?;
-        let best = all.iter().max_by_key(|row| (row.state.terms.mrr, Reverse(row.provider_created_at)));
+        let best = all.iter().max_by_key(|row| (row.state.terms.monthly_price, Reverse(row.provider_created_at)));
         let Some(best) = best else {
             // Another plan was assigned by an operator or by the app, and stays.
             if accounts.has_plan_in(tx, tenant, &before.terms.plan).await? {

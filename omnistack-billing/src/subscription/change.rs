@@ -122,7 +122,7 @@ impl Subscriptions {
             && known == Some(BillingInterval::YEAR)
             && interval != BillingInterval::YEAR
             && quantity <= current.quantity;
-        let costs_more = terms.mrr > current.mrr && !is_shorter;
+        let costs_more = terms.monthly_price > current.monthly_price && !is_shorter;
         let direction = if costs_more || is_longer { Direction::Up } else { Direction::Down };
         if direction == Direction::Up && row.state.is_payment_due() {
             return Err(payment_due());
@@ -262,7 +262,7 @@ impl Subscriptions {
     /// 409 `NO_SUBSCRIPTION`; 409 `NO_COUPON` if it has none; the errors of the provider.
     pub(super) async fn remove_coupon(&self, caller: &Identity) -> Result<Subscription, Error> {
         let (row, provider) = self.changeable(caller.require_tenant()?).await?;
-        if !row.state.discounted {
+        if row.state.discounts.is_empty() {
             return Err(Error::conflict("NO_COUPON", "the subscription has no coupon; nothing was changed"));
         }
         let request = self.begin_request(caller, &row, &provider, RequestedAction::RemoveCoupon).await?;

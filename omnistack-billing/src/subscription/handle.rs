@@ -89,7 +89,13 @@ impl Subscriptions {
         tx.commit().await?;
         let rank = |row: &StoredSubscription| {
             let state = &row.state;
-            (!state.is_duplicate, state.entitled, state.is_running(), !state.status.is_final(), state.terms.mrr)
+            (
+                !state.is_duplicate,
+                state.entitled,
+                state.is_running(),
+                !state.status.is_final(),
+                state.terms.monthly_price,
+            )
         };
         Ok(rows.into_iter().max_by_key(rank))
     }

@@ -37,8 +37,8 @@ const UNPAID_CHECKOUT_RETENTION: Duration = Duration::from_hours(90 * 24);
 /// Time before the end of a period at which the card is checked.
 const CARD_CHECK_LEAD: Duration = Duration::from_hours(7 * 24);
 
-/// The job that lets time pass for subscriptions: grace ends, trials are about to end, and changes whose responses were
-/// lost are read. It runs every five minutes.
+/// The job that lets time pass for subscriptions: grace and discounts end, trials are about to end, and changes whose
+/// responses were lost are read. It runs every five minutes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct AdvanceSubscriptions {}
 
@@ -56,7 +56,11 @@ impl Job for AdvanceSubscriptions {
             tracing::error!(target: "omnistack::billing", %tenant, %error, "a subscription could not be advanced");
             failure = Some(error);
         };
-        for (search, at) in [(DueSearch::GraceEnded, now), (DueSearch::TrialEnding, now + TRIAL_ENDING_NOTICE)] {
+        for (search, at) in [
+            (DueSearch::GraceEnded, now),
+            (DueSearch::DiscountEnded, now),
+            (DueSearch::TrialEnding, now + TRIAL_ENDING_NOTICE),
+        ] {
             for (tenant, id) in subscriptions.due(search, at).await? {
                 if let Err(error) = subscriptions.apply_now(tenant, id, &SubscriptionFact::TimePassed).await {
                     note(tenant, error);

@@ -9,11 +9,14 @@ use omnistack_core::{
     billing_notice::BillingNoticeKind,
     clock::Timestamp,
     money::Money,
-    payment::{ProviderInvoiceStatus, ProviderSubscriptionStatus as Status},
+    payment::{ProviderInvoiceStatus, ProviderSubscriptionStatus as Status, SubscriptionDiscount},
 };
 use serde::{Deserialize, Serialize};
 
-use super::terms::SubscriptionTerms;
+use super::{
+    discounts::{discounted_price, has_ended},
+    terms::SubscriptionTerms,
+};
 
 /// Time before the end of a trial at which the tenant is told.
 pub(super) const TRIAL_ENDING_NOTICE: Duration = Duration::from_hours(3 * 24);
@@ -51,8 +54,8 @@ pub(super) struct SubscriptionState {
     pub(super) cancel_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
     pub(super) collection_paused: bool,
-    /// Whether a coupon reduces the invoices.
-    pub(super) discounted: bool,
+    /// The discounts that have not ended, in the order in which the provider applies them.
+    pub(super) discounts: Vec<SubscriptionDiscount>,
     pub(super) past_due_since: Option<Timestamp>,
     pub(super) failed_payments: u32,
     /// The time until which the tenant keeps the plan while a payment is due.
@@ -63,6 +66,9 @@ pub(super) struct SubscriptionState {
     pub(super) is_duplicate: bool,
     /// Whether the tenant has the plan.
     pub(super) entitled: bool,
+    /// The recurring revenue of a month less the discounts that recur, in minor units. Zero unless the subscription is
+    /// paid.
+    pub(super) mrr: i64,
     pub(super) latest_invoice: Option<String>,
     /// The invoice that a receipt was sent for.
     pub(super) receipt_invoice: Option<String>,
@@ -87,13 +93,14 @@ impl SubscriptionState {
             cancel_at: None,
             ended_at: None,
             collection_paused: false,
-            discounted: false,
+            discounts: Vec::new(),
             past_due_since: None,
             failed_payments: 0,
             grace_until: None,
             disputes: 0,
             is_duplicate: false,
             entitled: false,
+            mrr: 0,
             latest_invoice: None,
             receipt_invoice: None,
             trial_ending_sent: false,
@@ -112,12 +119,9 @@ impl SubscriptionState {
         !self.status.is_final() && self.status != Status::Incomplete
     }
 
-    /// Returns the recurring revenue of a month, in minor units.
-    pub(super) fn mrr(&self) -> i64 {
-        match self.status {
-            Status::Active | Status::PastDue if !self.is_duplicate => self.terms.mrr,
-            _ => 0,
-        }
+    /// Returns whether the provider collects the price of each period.
+    pub(super) fn has_revenue(&self) -> bool {
+        matches!(self.status, Status::Active | Status::PastDue) && !self.is_duplicate
     }
 
     fn is_entitled_at(&self, now: Timestamp) -> bool {
@@ -146,7 +150,6 @@ pub(super) struct LatestInvoice {
 
 /// The state of a subscription as the provider has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that the provider states independently")]
 pub(super) struct ProviderSnapshot {
     pub(super) status: Status,
     /// `None` if the price is of no plan: the terms stay.
@@ -158,7 +161,7 @@ pub(super) struct ProviderSnapshot {
     pub(super) cancel_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
     pub(super) collection_paused: bool,
-    pub(super) discounted: bool,
+    pub(super) discounts: Vec<SubscriptionDiscount>,
     pub(super) invoice: Option<LatestInvoice>,
     pub(super) version: Option<i64>,
     /// Whether a subscription of the provider can begin again after its end, as in app stores.
@@ -296,7 +299,7 @@ fn read_snapshot(
     after.status = *status;
     (after.period, after.renews_at, after.cancel_at) = (*period, *renews_at, *cancel_at);
     (after.collection_paused, after.ended_at) = (snapshot.collection_paused, *ended_at);
-    after.discounted = snapshot.discounted;
+    after.discounts.clone_from(&snapshot.discounts);
     after.pending.clone_from(pending);
     after.provider_version = snapshot.version.or(before.provider_version);
     if *trial_end != before.trial_end {
@@ -319,7 +322,7 @@ fn read_terms(
     effects: &mut Vec<SubscriptionEffect>,
 ) {
     if let Some(terms) = &snapshot.terms {
-        let costs_more = terms.mrr > before.terms.mrr && !terms.gives_same_as(&before.terms);
+        let costs_more = terms.monthly_price > before.terms.monthly_price && !terms.gives_same_as(&before.terms);
         if before.has_begun && costs_more && !snapshot.pays_for_change_of(before) {
             let at = snapshot.renews_at.filter(|_| snapshot.charges_later);
             after.pending = Some(FutureTerms { terms: terms.clone(), at, action_url: None });
@@ -392,8 +395,10 @@ fn finish(
     if after.entitled != before.entitled || has_other_terms {
         effects.push(SubscriptionEffect::AssignPlan);
     }
-    if after.mrr() != before.mrr() {
-        effects.push(SubscriptionEffect::Revenue { before: before.mrr(), after: after.mrr() });
+    after.discounts.retain(|discount| !has_ended(discount, now));
+    after.mrr = if after.has_revenue() { discounted_price(&after.terms, &after.discounts) } else { 0 };
+    if after.mrr != before.mrr {
+        effects.push(SubscriptionEffect::Revenue { before: before.mrr, after: after.mrr });
     }
     if after.status == Status::Canceled && before.status != Status::Canceled && before.has_begun && !after.is_duplicate
     {

@@ -138,7 +138,7 @@ impl From<&StoredSubscription> for Subscription {
             cancel_at: state.cancel_at,
             ended_at: state.ended_at,
             collection_paused: state.collection_paused,
-            discounted: state.discounted,
+            discounted: !state.discounts.is_empty(),
             payment_due: state.is_payment_due(),
             failed_payments: state.failed_payments,
             grace_until: state.grace_until,

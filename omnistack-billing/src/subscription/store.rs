@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     cleanup::{CleanupState, StoredCleanup},
+    discounts::first_end,
     machine::SubscriptionState,
     model::{Subscription, SubscriptionId},
 };
@@ -195,9 +196,10 @@ pub(super) async fn save(tx: &mut Tx, row: &StoredSubscription, now: Timestamp) 
     let sql = "insert into omni_subscriptions (id, tenant_id, environment, provider, external_id, reference, customer,
         state, status, plan, plan_version, plan_group, period, quantity, period_start, period_end, trial_end, cancel_at,
         ended_at, past_due_since, failed_payments, grace_until, entitled, is_duplicate, mrr, currency, cleanup, request,
-        version, provider_created_at, checked_at, created_at, updated_at, cleanup_attempts, cleanup_round, cleanup_error)
+        version, provider_created_at, checked_at, created_at, updated_at, cleanup_attempts, cleanup_round, cleanup_error,
+        discount_end)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-        $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)
+        $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)
         on conflict (provider, environment, external_id) do update set reference = excluded.reference,
         customer = excluded.customer, state = excluded.state, status = excluded.status, plan = excluded.plan,
         plan_version = excluded.plan_version, plan_group = excluded.plan_group, period = excluded.period,
@@ -207,7 +209,7 @@ pub(super) async fn save(tx: &mut Tx, row: &StoredSubscription, now: Timestamp) 
         grace_until = excluded.grace_until, entitled = excluded.entitled, is_duplicate = excluded.is_duplicate,
         mrr = excluded.mrr, currency = excluded.currency, cleanup = excluded.cleanup,
         cleanup_attempts = excluded.cleanup_attempts, cleanup_round = excluded.cleanup_round,
-        cleanup_error = excluded.cleanup_error, request = excluded.request,
+        cleanup_error = excluded.cleanup_error, request = excluded.request, discount_end = excluded.discount_end,
         version = excluded.version, checked_at = excluded.checked_at, updated_at = excluded.updated_at";
     let insert = tx.query(sql).bind(*id).bind(*tenant).bind(external.environment.as_str());
     let insert = insert.bind(external.provider.clone()).bind(external.id.clone()).bind(reference.clone());
@@ -218,14 +220,14 @@ pub(super) async fn save(tx: &mut Tx, row: &StoredSubscription, now: Timestamp) 
     let insert = insert.bind(period.map(|(start, _)| start)).bind(period.map(|(_, end)| end));
     let insert = insert.bind(state.trial_end).bind(state.cancel_at).bind(state.ended_at).bind(state.past_due_since);
     let insert = insert.bind(i32::try_from(state.failed_payments).unwrap_or(i32::MAX)).bind(state.grace_until);
-    let insert = insert.bind(state.entitled).bind(state.is_duplicate).bind(state.mrr());
+    let insert = insert.bind(state.entitled).bind(state.is_duplicate).bind(state.mrr);
     let cleanup = cleanup.as_ref();
     let insert = insert.bind(terms.currency.clone()).bind(cleanup.map(|cleanup| cleanup.state.as_str().to_owned()));
     let insert = insert.bind(request.as_ref().map(to_json).transpose()?).bind(row.version + 1);
     let insert = insert.bind(row.provider_created_at).bind(row.checked_at).bind(row.created_at).bind(now);
     let insert = insert.bind(cleanup.map_or(0, |cleanup| cleanup.attempts));
     let insert = insert.bind(cleanup.map_or(0, |cleanup| cleanup.round));
-    let insert = insert.bind(cleanup.and_then(|cleanup| cleanup.error.clone()));
+    let insert = insert.bind(cleanup.and_then(|cleanup| cleanup.error.clone())).bind(first_end(&state.discounts));
     insert.execute().await.map(drop)
 }
 
@@ -234,6 +236,8 @@ pub(super) async fn save(tx: &mut Tx, row: &StoredSubscription, now: Timestamp) 
 pub(super) enum DueSearch {
     /// The subscriptions whose grace has ended.
     GraceEnded,
+    /// The subscriptions of which a discount has ended.
+    DiscountEnded,
     /// The subscriptions whose trial ends before a time and whose owners were not told.
     TrialEnding,
     /// The subscriptions that run and were read from the provider before a time.
@@ -256,6 +260,7 @@ pub(super) async fn due(
 ) -> Result<Vec<(TenantId, SubscriptionId)>, Error> {
     let condition = match search {
         DueSearch::GraceEnded => "grace_until is not null and entitled and grace_until <= $1",
+        DueSearch::DiscountEnded => "ended_at is null and discount_end <= $1",
         DueSearch::TrialEnding => "status = 'trialing' and trial_end <= $1",
         DueSearch::Unchecked => "ended_at is null and checked_at <= $1",
         DueSearch::Requested => "request is not null and updated_at <= $1",
@@ -321,11 +326,19 @@ pub(super) async fn insert_change(tx: &mut Tx, change: &RevenueChange<'_>) -> Re
     let RevenueChange { subscription, before, after, at } = change;
     let (tenant, environment) = (subscription.tenant, subscription.external.environment);
     let kind = match (before, after) {
+        // A tenant that a discount relieves of the whole price has not left.
+        (_, 0) if subscription.state.has_revenue() => "contraction",
         (_, 0) => "churn",
         (0, _) => {
-            let sql = "select id from omni_subscription_changes where tenant_id = $1 and environment = $2 limit 1";
-            let known: Option<(Uuid,)> = tx.query(sql).bind(tenant).bind(environment.as_str()).fetch_optional().await?;
-            if known.is_some() { "reactivation" } else { "new" }
+            let sql = "select kind, subscription_id from omni_subscription_changes where tenant_id = $1
+                and environment = $2 order by at desc, id desc limit 1";
+            let select = tx.query(sql).bind(tenant).bind(environment.as_str());
+            let last: Option<(String, SubscriptionId)> = select.fetch_optional().await?;
+            match last {
+                None => "new",
+                Some((kind, id)) if kind != "churn" && id == subscription.id => "expansion",
+                Some(_) => "reactivation",
+            }
         }
         (before, after) if after > before => "expansion",
         _ => "contraction",

@@ -1,4 +1,4 @@
-//! The terms of a subscription: the plan, the interval, the number of units and the recurring revenue.
+//! The terms of a subscription: the plan, the interval, the number of units and the price.
 
 use omnistack_core::money::Money;
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,8 @@ pub(super) struct SubscriptionTerms {
     pub(super) quantity: u64,
     /// Whether a unit is a seat.
     pub(super) per_seat: bool,
-    /// The recurring revenue of a month, in minor units.
-    pub(super) mrr: i64,
+    /// The price of a month without discounts, in minor units.
+    pub(super) monthly_price: i64,
     /// The ISO 4217 code of the currency.
     pub(super) currency: String,
 }
@@ -40,7 +40,7 @@ impl SubscriptionTerms {
             interval: interval.to_string(),
             quantity,
             per_seat: plan.per_seat,
-            mrr: monthly_amount(price, interval, quantity),
+            monthly_price: monthly_amount(price, interval, quantity),
             currency: price.currency().code().to_owned(),
         })
     }
@@ -57,7 +57,7 @@ impl SubscriptionTerms {
 }
 
 /// Returns the amount of a month in minor units, rounded half up. A week is 12/52 of a month, a day 12/365.
-fn monthly_amount(price: Money, interval: BillingInterval, quantity: u64) -> i64 {
+pub(super) fn monthly_amount(price: Money, interval: BillingInterval, quantity: u64) -> i64 {
     let (times, months) = match interval.unit() {
         IntervalUnit::Day => (365, 12),
         IntervalUnit::Week => (52, 12),
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recurring_revenue_is_the_amount_of_a_month() {
+    fn prices_are_those_of_a_month() {
         for (minor, interval, quantity, expected) in [
             (2_900, "month", 1, 2_900),
             (2_900, "month", 7, 20_300),

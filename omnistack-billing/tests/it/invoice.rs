@@ -7,7 +7,7 @@ mod documents;
 mod money;
 mod numbers;
 mod periods;
-#[cfg(all(feature = "e-invoice", feature = "invoice-pdf"))]
+#[cfg(feature = "factur-x")]
 mod readers;
 mod routes;
 mod taxes;

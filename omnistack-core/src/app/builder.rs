@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::Router;
+use secrecy::ExposeSecret as _;
 use tower::Layer as _;
 
 use super::{
@@ -13,7 +14,7 @@ use crate::{
     clock::Clock,
     config::{AppSettings, Config, PublicUrl},
     dashboard::Dashboard,
-    db::{Db, DbSettings, OutboxRelay, TenantDatabaseSettings},
+    db::{self, Db, DbSettings, OutboxRelay, TenantDatabaseSettings},
     events::{Dispatcher, EventSettings, Events},
     health::Health,
     http::{
@@ -28,6 +29,9 @@ use crate::{
     seed::Seeds,
     tenant_export::TenantExports,
 };
+
+/// The settings of databases and backups that only PostgreSQL has, and that name another server or program.
+const SETTINGS_OF_POSTGRES: [&str; 3] = ["DATABASE_REPLICA_URL", "TENANT_DATABASE_ADMIN_URL", "BACKUP_POSTGRES_BIN"];
 
 /// Builder of an app from modules and settings, by [`build`](Self::build) or [`run`](Self::run).
 #[must_use]
@@ -216,6 +220,11 @@ impl AppBuilder {
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
         let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
         let tenants = registry.config::<TenantDatabaseSettings>();
+        if !cfg!(feature = "postgres")
+            && let Err(problems) = registry.config.check_unset("postgres", "omnistack", &SETTINGS_OF_POSTGRES)
+        {
+            registry.report_settings(&problems);
+        }
         registry.ctx.insert(registry.public_url());
         let passed = self.db.as_ref().map(Db::dialect);
         let db = self.db.or_else(|| open_database(db_settings.as_ref()?, &mut registry));
@@ -292,9 +301,8 @@ impl AppBuilder {
         let public_url = registry.config.read_settings::<AppSettings>().ok().and_then(|app| app.public_url);
         let server = public_url.as_ref().map_or("/", PublicUrl::as_str);
         let were_removed = registry.route_changes.removed_any();
-        let openapi = description.document(&self.title, &self.version, server, were_removed);
         let versions = description.versions();
-        drop(description);
+        let openapi = Arc::new(description.finish(&self.title, &self.version, server, were_removed));
         for check in wired.checks {
             health.add(check);
         }
@@ -397,8 +405,13 @@ impl AppBuilder {
 fn open_database(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
     Db::open(settings, registry.clock())
         .map_err(|error| {
-            registry
-                .report_problem(format!("`DATABASE_URL`: {error}"), "set it to postgres://… or sqlite:path/to/file.db");
+            let fix = match db::missing_feature(settings.url.expose_secret()) {
+                None => "set it to postgres://… or sqlite:path/to/file.db".to_owned(),
+                Some(feature) => format!(
+                    "add the feature `{feature}` to `omnistack` in Cargo.toml, or set DATABASE_URL to another database"
+                ),
+            };
+            registry.report_problem(format!("`DATABASE_URL`: {error}"), fix);
         })
         .ok()
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::State,
     http::{StatusCode, header},
     response::IntoResponse,
@@ -20,7 +20,7 @@ use crate::{
     db::{Db, DbSettings},
     health::{Health, HealthReport, HealthStatus},
     http::{Envelope, Error, Json, Meta},
-    module::{AccessLevel, Api, Module, Mount, OpenApiPart, Registry, RouteInfo},
+    module::{AccessLevel, Api, Module, Mount, OpenApiDocument, OpenApiPart, Registry, RouteInfo},
 };
 
 /// Module of the routes of every app, core's migrations and the checks of the database.
@@ -173,21 +173,26 @@ struct Index {
 
 /// Adds core's own pages, as far as the app has them: the OpenAPI document, its parts, the page that shows them, and an
 /// index at `/` unless a module serves that path.
-pub(super) fn add_pages(router: Router, document: &Bytes, title: &str, routes: &Arc<[RouteInfo]>) -> Router {
+pub(super) fn add_pages(
+    router: Router,
+    document: &Arc<OpenApiDocument>,
+    title: &str,
+    routes: &Arc<[RouteInfo]>,
+) -> Router {
     let is_listed = |path: &str| routes.iter().any(|route| route.path == path && route.module == "core");
     let listed = |path: &'static str| Some(path).filter(|path| is_listed(path));
     let mut router = router;
     let mut documents = Vec::new();
     if is_listed(DOCUMENT_PATH) {
         let whole = document.clone();
-        router = router.route(DOCUMENT_PATH, get(|| async { json(whole) }));
+        router = router.route(DOCUMENT_PATH, get(move || async move { json(whole.json().clone()) }));
         documents.push(DOCUMENT_PATH.to_owned());
     }
     for part in OpenApiPart::list(routes) {
         let path = part.path();
         if is_listed(&path) {
             let (document, routes) = (document.clone(), routes.clone());
-            let alone = async move || part.of(&document, &routes).map(json).map_err(Error::internal);
+            let alone = async move || part.of(document.json(), &routes).map(json).map_err(Error::internal);
             router = router.route(&path, get(alone));
             documents.push(path);
         }

@@ -9,13 +9,13 @@ use crate::{
     crud::CrudModule,
     crypto::{KeyRing, SecretSettings},
     db::{Db, DbSettings},
-    email::{Mailer, UserContacts},
+    email::{MailOutbox, Mailer, UserContacts},
     events::EventsModule,
     flag_variant::FlagVariants,
     http::{HttpSettings, RateLimits},
     idempotency::IdempotencyModule,
     identity::Entitlements,
-    jobs::JobsModule,
+    jobs::{Jobs, JobsModule},
     maintenance::MaintenanceMode,
     module::{Module, Registry},
     notification::{NotificationKinds, Notifier},
@@ -26,7 +26,10 @@ use crate::{
     webhook::InlineModule,
 };
 
-use super::core_routes::CoreRoutes;
+use super::{
+    core_routes::CoreRoutes,
+    mail_jobs::{MailJobs, SendMailOfJob},
+};
 
 /// Returns the modules that every app has, in the order in which they register. Those that need the database are left
 /// out if it can't be opened; the reason is reported already.
@@ -64,7 +67,11 @@ impl Module for SharedState {
         #[cfg(feature = "redis")]
         let shared = crate::redis::register(registry);
         #[cfg(not(feature = "redis"))]
-        let shared = None;
+        let shared = {
+            // Reports each of the settings that is set.
+            registry.config::<crate::redis::RedisSettings>();
+            None
+        };
         registry.after_modules(move |registry| {
             let (cache, messages, limits) = shared.unwrap_or_else(|| {
                 let clock = registry.clock();
@@ -193,6 +200,11 @@ impl Module for Ports {
                 .provide_default(PaymentProviders::default())
                 .provide_default(RealtimePublisher::disabled())
                 .provide_default(if production { Mailer::unconfigured() } else { Mailer::default() });
+            // Without a database, the missing settings are reported already.
+            if let Some(jobs) = registry.provided::<Jobs>() {
+                let outbox = MailOutbox::new(MailJobs(jobs));
+                registry.provide_default(outbox).job::<SendMailOfJob>(|ctx| ctx.get());
+            }
         });
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         Error, Request, Response,
         layer::{PeerAddr, RequestId, peer},
     },
-    module::AgentOperation,
+    module::{AgentOperation, OpenApiDocument},
 };
 
 /// Headers that belong to a request itself and not to its caller.
@@ -49,7 +49,7 @@ const HEADERS_OF_REQUEST: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct PublishedRoutes {
     service: AppService,
-    openapi: Bytes,
+    openapi: Arc<OpenApiDocument>,
     operations: Vec<AgentOperation>,
 }
 
@@ -70,7 +70,7 @@ impl OwnRoutes {
     pub(super) fn publish(
         &self,
         service: AppService,
-        openapi: Bytes,
+        openapi: Arc<OpenApiDocument>,
         operations: Vec<AgentOperation>,
     ) -> Arc<PublishedRoutes> {
         let published = Arc::new(PublishedRoutes { service, openapi, operations });
@@ -88,7 +88,7 @@ impl OwnRoutes {
     /// # Errors
     /// 503 `APP_NOT_RUNNING` before the app is built and after it is dropped.
     pub fn openapi(&self) -> Result<Bytes, Error> {
-        Ok(self.published()?.openapi.clone())
+        Ok(self.published()?.openapi.json().clone())
     }
 
     /// Returns the operations that modules have marked for agents, in the order of registration.

@@ -267,7 +267,9 @@ async fn chains(tx: &mut Tx, table: &str) -> Result<Vec<ChainRecord>, db::Error>
 
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
 fn not_compiled_in() -> Error {
-    Error::refused("this build has no support for the database: enable the Cargo feature `postgres` or `sqlite`")
+    Error::refused(
+        "this program is compiled without the database: add the feature `postgres` or `sqlite` to `omnistack` in Cargo.toml",
+    )
 }
 
 fn quoted(name: &str) -> String {

@@ -1,7 +1,7 @@
 //! What an archive is written to.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -48,7 +48,10 @@ impl Write for Sink {
 
 /// A file that gets its name when it is complete.
 pub(super) struct FileSink {
+    /// Locked. The system unlocks it also if the process is killed.
     file: BufWriter<File>,
+    /// The file of a backup that was killed, which this one replaces. Locked, so that only one replaces it.
+    _replaced: Option<File>,
     partial: PathBuf,
     path: PathBuf,
     is_finished: bool,
@@ -63,7 +66,11 @@ impl FileSink {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        // Of a backup that was killed. A new file has the mode below, and is no link to another place.
+        let replaced = OpenOptions::new().write(true).open(&partial).ok();
+        if let Some(replaced) = &replaced {
+            lock(replaced)?;
+        }
+        // A new file has the mode below, and is no link to another place.
         match fs::remove_file(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -72,8 +79,10 @@ impl FileSink {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = BufWriter::new(options.open(&partial)?);
-        Ok(Self { file, partial, path: path.to_owned(), is_finished: false })
+        let file = options.open(&partial)?;
+        lock(&file)?;
+        let (file, path) = (BufWriter::new(file), path.to_owned());
+        Ok(Self { file, _replaced: replaced, partial, path, is_finished: false })
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -82,6 +91,18 @@ impl FileSink {
         fs::rename(&self.partial, &self.path)?;
         self.is_finished = true;
         Ok(())
+    }
+}
+
+/// Locks a file. Fails if another backup has locked it.
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another backup is writing it: wait until it has ended, or use another name",
+        )),
+        // A file system without locks refuses every lock.
+        Err(TryLockError::Error(_)) | Ok(()) => Ok(()),
     }
 }
 
@@ -171,5 +192,30 @@ impl Write for SealableSink {
             Self::Plain(sink) => sink.flush(),
             Self::Sealed(writer) => writer.flush(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::temporary::TemporaryFolder;
+
+    #[test]
+    fn one_backup_at_a_time_writes_a_file_and_replaces_what_a_killed_one_left() {
+        let folder = TemporaryFolder::create(None).unwrap();
+        let (archive, partial) = (folder.path().join("night.tar"), folder.path().join("night.tar.partial"));
+        // A killed backup leaves an incomplete file, which nothing locks.
+        fs::write(&partial, "half").unwrap();
+        let mut first = FileSink::create(&archive).unwrap();
+        let error = FileSink::create(&archive).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("another backup is writing it"), "{error}");
+        first.file.write_all(b"whole").unwrap();
+        first.finish().unwrap();
+        assert_eq!(fs::read(&archive).unwrap(), b"whole");
+        assert!(!partial.exists());
+
+        drop(FileSink::create(&archive).unwrap());
+        assert!(!partial.exists(), "one that fails leaves nothing");
+        assert_eq!(fs::read(&archive).unwrap(), b"whole", "and the last archive stays");
     }
 }

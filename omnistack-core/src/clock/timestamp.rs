@@ -1,7 +1,11 @@
 //! Points in time as the app stores and shows them.
 
+#[cfg(feature = "sqlite")]
+use std::sync::Arc;
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
+#[cfg(feature = "sqlite")]
+use jiff::tz::Offset;
 use jiff::{SignedDuration, civil, fmt::temporal::Pieces};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use utoipa::{
@@ -55,10 +59,20 @@ impl Timestamp {
         self.to_jiff().strftime("%-d %B %Y, %H:%M UTC").to_string()
     }
 
-    /// Returns RFC 3339 text with exactly six fractional digits, whose text order is time order.
+    /// Returns RFC 3339 text with exactly six fractional digits, whose text order is time order. Each row of a batch has
+    /// several times, so this does not go through [`fmt::Display`].
     #[cfg(feature = "sqlite")]
-    pub(crate) fn to_fixed_width(self) -> String {
-        format!("{self:.6}")
+    pub(crate) fn to_fixed_width(self) -> Arc<str> {
+        let at = self.late().unwrap_or_else(|| Offset::UTC.to_datetime(self.to_jiff()));
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        write_digits(&mut text[..4], at.year().into());
+        write_digits(&mut text[5..7], at.month().into());
+        write_digits(&mut text[8..10], at.day().into());
+        write_digits(&mut text[11..13], at.hour().into());
+        write_digits(&mut text[14..16], at.minute().into());
+        write_digits(&mut text[17..19], at.second().into());
+        write_digits(&mut text[20..26], at.subsec_nanosecond() / 1_000);
+        str::from_utf8(&text).unwrap_or_default().into()
     }
 
     /// Returns the time in UTC if it is later than [`jiff::Timestamp::MAX`].
@@ -74,6 +88,15 @@ impl Timestamp {
         let moment = pieces.date().to_datetime(pieces.time()?).checked_sub(offset).ok()?;
         let micros = i64::try_from(LAST.duration_since(moment).as_micros()).ok()?;
         Some(Self::from_micros(LAST_MICROS.checked_sub(micros)?))
+    }
+}
+
+/// Writes the last decimal digits of a positive number, with leading zeros.
+#[cfg(feature = "sqlite")]
+fn write_digits(place: &mut [u8], mut number: i32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
     }
 }
 
@@ -156,5 +179,27 @@ impl PartialSchema for Timestamp {
 impl ToSchema for Timestamp {
     fn name() -> Cow<'static, str> {
         "UtcTime".into()
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_fixed_width_is_that_of_six_fractional_digits() {
+        for (micros, expected) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+            (1_900_000_000_000_001, "2030-03-17T17:46:40.000001Z"),
+            (951_827_696_123_456, "2000-02-29T12:34:56.123456Z"),
+            (i64::MIN, "0001-01-01T00:00:00.000000Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999999Z"),
+        ] {
+            let at = Timestamp::from_micros(micros);
+            assert_eq!(&*at.to_fixed_width(), expected);
+            assert_eq!(format!("{at:.6}"), expected);
+        }
     }
 }

@@ -59,7 +59,7 @@ impl<'a> SettingsReader<'a> {
         let (text, origin) = match (found, setting.default, setting.development) {
             (Some((text, origin)), _, Some(development)) if production && text == development => {
                 let message = "holds the development value; set one of your own in production".into();
-                self.problems.push(ConfigProblem { name: setting.name.into(), origin: Some(origin), message });
+                self.problems.push(ConfigProblem::of_setting(setting.name.into(), Some(origin), message));
                 return None;
             }
             (Some((text, origin)), ..) => (text, Some(origin)),
@@ -77,7 +77,7 @@ impl<'a> SettingsReader<'a> {
         T::parse(text)
             .map_err(|wrong| if T::SECRET { format!("is not a {}", setting.expected) } else { wrong })
             .and_then(|value| in_range(value, setting))
-            .map_err(|message| self.problems.push(ConfigProblem { name: setting.name.into(), origin, message }))
+            .map_err(|message| self.problems.push(ConfigProblem::of_setting(setting.name.into(), origin, message)))
             .ok()
     }
 
@@ -110,9 +110,47 @@ fn in_range<T: SettingValue>(value: T, setting: Setting) -> Result<T, String> {
 /// required. Numbers, durations and sizes must declare their least and greatest value as a `range`; otherwise the
 /// section does not compile. The first line of the struct's documentation is the title of the section.
 ///
-/// See [`config`](crate::config) for an example.
+/// `feature "redis" of "omnistack";` before the struct names the Cargo feature with which the settings are read, and the
+/// crate at which users turn it on. Without the feature the struct has no fields, and reading the section fails if one of
+/// its settings is set.
+///
+/// See [`config`](crate::config) for examples.
 #[macro_export]
 macro_rules! settings {
+    (feature $feature:literal of $package:literal; $($section:tt)*) => {
+        #[cfg(feature = $feature)]
+        $crate::settings! { $($section)* }
+        #[cfg(not(feature = $feature))]
+        $crate::settings! { @without $feature of $package; $($section)* }
+    };
+    (
+        @without $feature:literal of $package:literal;
+        $(#[doc = $title:literal] $(#[doc = $more:literal])*)?
+        $vis:vis struct $name:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $field_vis:vis $field:ident : $ty:ty = $key:literal
+                    $(, default $default:literal)? $(, development $development:literal)?
+                    $(, range $least:literal ..= $most:literal)? ;
+            )*
+        }
+    ) => {
+        /// The settings of a feature that is not compiled in.
+        #[derive(Clone, Debug)]
+        pub(crate) struct $name;
+
+        impl $crate::config::SettingsSection for $name {
+            const TITLE: &'static str = concat!($($title)?);
+
+            fn settings() -> Vec<$crate::config::Setting> {
+                Vec::new()
+            }
+
+            fn read(config: &$crate::config::Config) -> Result<Self, Vec<$crate::config::ConfigProblem>> {
+                config.check_unset($feature, $package, &[$($key),*]).map(|()| Self)
+            }
+        }
+    };
     (
         $(#[doc = $title:literal] $(#[doc = $more:literal])*)?
         $vis:vis struct $name:ident {

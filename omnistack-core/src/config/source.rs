@@ -41,6 +41,8 @@ pub struct Config {
     values: Arc<BTreeMap<String, (String, SettingSource)>>,
     problems: Arc<Vec<ConfigProblem>>,
     sections: Arc<Mutex<Vec<(&'static str, Vec<Setting>)>>>,
+    /// Names of the settings of features that are not compiled in.
+    without_feature: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Config {
@@ -67,7 +69,7 @@ impl Config {
             problems.push(problem);
         }
         values.extend(environment.into_iter().map(|(name, text)| (name, (text, SettingSource::Environment))));
-        Self { values: Arc::new(values), problems: Arc::new(problems), sections: Arc::default() }
+        Self { values: Arc::new(values), problems: Arc::new(problems), ..Self::default() }
     }
 
     /// Sets one setting.
@@ -97,12 +99,27 @@ impl Config {
     /// # Errors
     /// All problems found in the section.
     pub fn read_settings<S: SettingsSection>(&self) -> Result<S, Vec<ConfigProblem>> {
+        let settings = S::settings();
         let mut sections = self.sections.lock().unwrap_or_else(PoisonError::into_inner);
-        if !sections.iter().any(|(title, _)| *title == S::TITLE) {
-            sections.push((S::TITLE, S::settings()));
+        // A section of a feature that is not compiled in has no settings.
+        if !settings.is_empty() && !sections.iter().any(|(title, _)| *title == S::TITLE) {
+            sections.push((S::TITLE, settings));
         }
         drop(sections);
         S::read(self)
+    }
+
+    /// Checks that none of these settings is set, because the program is compiled without the feature that reads them.
+    /// `package` is the crate at which users turn the feature on. [`settings!`](crate::settings) calls it.
+    ///
+    /// # Errors
+    /// A problem for each setting that is set.
+    pub fn check_unset(&self, feature: &str, package: &str, names: &[&'static str]) -> Result<(), Vec<ConfigProblem>> {
+        self.without_feature.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+        let set = names.iter().filter_map(|name| Some((name, self.get(name)?.1)));
+        let problems: Vec<_> =
+            set.map(|(name, origin)| ConfigProblem::of_missing_feature(name, origin, feature, package)).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// Returns the sections read so far, with their titles.
@@ -116,10 +133,10 @@ impl Config {
         let sections = self.sections();
         let known: BTreeSet<&str> =
             sections.iter().flat_map(|(_, settings)| settings).map(|setting| setting.name).collect();
-        let unknown = self
-            .values
-            .iter()
-            .filter(|(name, (_, origin))| *origin == SettingSource::Toml && !known.contains(name.as_str()));
+        let without_feature = self.without_feature.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_known = |name: &str| known.contains(name) || without_feature.contains(name);
+        let unknown = self.values.iter();
+        let unknown = unknown.filter(|(name, (_, origin))| *origin == SettingSource::Toml && !is_known(name.as_str()));
         let unknown = unknown.map(|(name, (_, origin))| {
             let near =
                 known.iter().filter(|other| distance(name, other) <= 3).min_by_key(|other| distance(name, other));
@@ -127,7 +144,8 @@ impl Config {
                 Some(near) => format!("is not a setting; did you mean `{near}`?"),
                 None => "is not a setting of any module of this app; run `config` to list the settings".into(),
             };
-            ConfigProblem { name: name.clone(), origin: Some(*origin), message }
+            let fix = format!("correct its name in {origin}, or remove it");
+            ConfigProblem { name: name.clone(), origin: Some(*origin), message, fix }
         });
         self.problems.iter().cloned().chain(unknown).collect()
     }
@@ -154,7 +172,7 @@ fn dot_env(path: &Path, values: &mut BTreeMap<String, (String, SettingSource)>) 
                 offset_of_refused_line(&text, &line),
                 "put a value with spaces, quotes or # in quotes",
             ),
-            _ => ConfigProblem::new(".env", "can't be read"),
+            _ => ConfigProblem::of_file(".env", "can't be read".into()),
         })?;
         values.insert(name, (value, SettingSource::DotEnv));
     }
@@ -176,7 +194,7 @@ fn read_file(path: &Path, name: &str) -> Result<Option<String>, ConfigProblem> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ConfigProblem::new(name, format!("can't be read: {error}"))),
+        Err(error) => Err(ConfigProblem::of_file(name, format!("can't be read: {error}"))),
     }
 }
 
@@ -207,7 +225,7 @@ fn parse_problem(file: &str, text: &str, at: Option<usize>, fix: &str) -> Config
         (Some(_), None) => format!("line {}: ", before.matches('\n').count() + 1),
         (Some(_), Some(name)) => format!("line {}, `{name}`: ", before.matches('\n').count() + 1),
     };
-    ConfigProblem::new(file, format!("{place}can't be read; {fix}"))
+    ConfigProblem::of_file(file, format!("{place}can't be read; {fix}"))
 }
 
 fn is_name(text: &str) -> bool {

@@ -30,6 +30,17 @@ crate::settings! {
     }
 }
 
+crate::settings! {
+    @without "telegraph" of "acme";
+    /// A feature that is not compiled in.
+    pub(crate) struct TelegraphSettings {
+        /// An office.
+        pub(crate) office: Option<String> = "TELEGRAPH_OFFICE";
+        /// A speed, of a type that exists only with the feature.
+        pub(crate) speed: MorseSpeed = "TELEGRAPH_SPEED", default "slow", range "slow"..="fast";
+    }
+}
+
 /// Reads a folder that contains these two files.
 fn read(dot_env: &str, toml: &str, environment: &[(&str, &str)]) -> Config {
     static FOLDERS: AtomicUsize = AtomicUsize::new(0);
@@ -92,6 +103,37 @@ fn the_title_is_the_first_line() {
     _ = config.read_settings::<Sample>();
     let reference = reference(&config.sections());
     assert!(reference.starts_with("## Test settings\n\n| setting |"), "{reference}");
+}
+
+#[test]
+fn a_setting_of_a_feature_that_is_not_compiled_in_is_a_problem_wherever_it_is_set() {
+    let of = |name: &str, origin: &str| {
+        let what = "is set, but this program is compiled without the feature `telegraph`, which reads it";
+        format!(
+            "`{name}` (from {origin}): {what}; add the feature `telegraph` to `acme` in Cargo.toml, or remove {name}"
+        )
+    };
+    let (office, speed) = ("TELEGRAPH_OFFICE", "TELEGRAPH_SPEED");
+    for (dot_env, toml, environment, expected) in [
+        ("", "", &[][..], vec![]),
+        ("TELEGRAPH_OFFICE=\n", "", &[("TELEGRAPH_SPEED", "")][..], vec![]),
+        ("TELEGRAPH_OFFICE=Lyon\n", "", &[][..], vec![of(office, ".env")]),
+        ("", "[telegraph]\nspeed = \"fast\"\n", &[][..], vec![of(speed, "omnistack.toml")]),
+        ("", "", &[("TELEGRAPH_OFFICE", "Lyon")][..], vec![of(office, "the environment")]),
+        (
+            "TELEGRAPH_OFFICE=Lyon\n",
+            "[telegraph]\noffice = \"Paris\"\n",
+            &[("TELEGRAPH_SPEED", "fast")][..],
+            vec![of(office, "omnistack.toml"), of(speed, "the environment")],
+        ),
+    ] {
+        let config = read(dot_env, toml, environment);
+        let problems = config.read_settings::<TelegraphSettings>().err().unwrap_or_default();
+        let problems: Vec<_> = problems.iter().map(|problem| format!("{problem}; {}", problem.fix)).collect();
+        assert_eq!(problems, expected, "{dot_env}{toml}{environment:?}");
+        assert_eq!(config.problems(), [], "no other report names it");
+        assert!(config.sections().is_empty(), "the app does not read it");
+    }
 }
 
 #[test]

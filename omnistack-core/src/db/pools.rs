@@ -199,15 +199,15 @@ pub(crate) use run;
 impl Pools {
     pub(crate) fn open(settings: &DbSettings) -> Result<Self, Error> {
         let url = settings.url.expose_secret();
+        if let Some(feature) = missing_feature(url) {
+            let text = format!("this program is compiled without the feature `{feature}`, which opens such a URL");
+            return Err(Error::configuration(text));
+        }
         match url.split(':').next() {
             #[cfg(feature = "postgres")]
             Some("postgres" | "postgresql") => PgDatabase::open(url, settings).map(Self::Postgres),
             #[cfg(feature = "sqlite")]
             Some("sqlite") => SqliteDatabase::open(url, settings).map(Self::Sqlite),
-            #[cfg(not(feature = "postgres"))]
-            Some("postgres" | "postgresql") => Err(not_compiled_in("postgres")),
-            #[cfg(not(feature = "sqlite"))]
-            Some("sqlite") => Err(not_compiled_in("sqlite")),
             _ => Err(Error::configuration("expected a postgres://… or sqlite:… URL")),
         }
     }
@@ -396,7 +396,11 @@ impl OpenTransaction {
     }
 }
 
-#[cfg(not(all(feature = "postgres", feature = "sqlite")))]
-fn not_compiled_in(feature: &str) -> Error {
-    Error::configuration(format!("this build can't open the URL; enable the cargo feature `{feature}`"))
+/// Returns the feature that opens a URL, if this program is compiled without it.
+pub(crate) fn missing_feature(url: &str) -> Option<&'static str> {
+    match url.split(':').next() {
+        Some("postgres" | "postgresql") if !cfg!(feature = "postgres") => Some("postgres"),
+        Some("sqlite") if !cfg!(feature = "sqlite") => Some("sqlite"),
+        _ => None,
+    }
 }

@@ -177,7 +177,7 @@ impl PgDatabase {
         // The pool tries again until its timeout, and goes to another host as soon as one is found.
         loop {
             let acquired = timeout(SEARCH_AFTER_WAIT, &mut acquiring).await;
-            if !matches!(acquired, Ok(Ok(_))) {
+            if !matches!(acquired, Ok(Ok(_))) || hosts.is_search_due() {
                 hosts.spawn_search(&self.pool);
             }
             if let Ok(acquired) = acquired {

@@ -1,5 +1,9 @@
 //! Several PostgreSQL hosts in one URL, as in `postgres://app:…@db1,db2/acme`: finds the one that accepts writes, and
 //! finds it again after a failover.
+//!
+//! A promotion begins a new timeline. If several hosts accept writes (split brain), the one with the newest timeline is the
+//! primary: when a connection is opened, and from time to time while connections are used, all hosts are asked for theirs. A
+//! process that knows a timeline uses no server with an older one, also if it can't reach the newer one.
 
 use std::{
     cmp::Reverse,
@@ -27,6 +31,13 @@ use super::Error;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two searches in the background.
 const SEARCH_PAUSE: Duration = Duration::from_millis(250);
+/// Time after which the hosts are searched again while connections are used, because a standby may have been promoted
+/// although the primary still responds.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
+/// Time for which the timelines of all hosts count when a connection is opened.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time that a new connection waits for the timelines of the other hosts.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Returns the options of each host of a URL, in order.
 pub(crate) fn parse(url: &str) -> Result<Vec<PgConnectOptions>, Error> {
@@ -68,7 +79,7 @@ pub(crate) async fn connect(hosts: &[PgConnectOptions]) -> sqlx::Result<PgConnec
     let writable = hosts.iter().zip(found).filter_map(|(options, timeline)| Some((options, timeline?)));
     match writable.rev().max_by_key(|(_, timeline)| *timeline) {
         Some((options, _)) => options.connect().await,
-        None => Err(sqlx::Error::Io(not_writable())),
+        None => Err(not_writable()),
     }
 }
 
@@ -76,10 +87,11 @@ pub(crate) async fn connect(hosts: &[PgConnectOptions]) -> sqlx::Result<PgConnec
 pub(super) struct PgHosts {
     all: Vec<PgConnectOptions>,
     current: AtomicUsize,
-    /// The newest timeline that was seen. A server that was promoted has a newer one than the server that it replaces,
-    /// so a primary that comes back beside it is recognised.
+    /// The newest timeline that was seen.
     timeline: AtomicU32,
-    /// The time of the last change of the host. Older connections are closed.
+    /// The time at which the hosts were last asked for their timelines. Locked while they are asked.
+    asked: tokio::sync::Mutex<Option<Instant>>,
+    /// The time at which another host, or a newer timeline, was last found. Connections that were open then are closed.
     changed: Mutex<Option<Instant>>,
     first_search: OnceCell<()>,
     /// Locked while a search in the background runs, and for a pause after it.
@@ -93,6 +105,7 @@ impl PgHosts {
             all,
             current: AtomicUsize::new(0),
             timeline: AtomicU32::new(0),
+            asked: tokio::sync::Mutex::default(),
             changed: Mutex::default(),
             first_search: OnceCell::new(),
             searching: tokio::sync::Mutex::default(),
@@ -102,6 +115,12 @@ impl PgHosts {
     /// Searches before the first connection is used.
     pub(super) async fn search_first(&self, pool: &PgPool) {
         self.first_search.get_or_init(|| self.search(pool)).await;
+    }
+
+    /// Returns whether the hosts were not asked for so long that a primary that still responds may have been replaced.
+    pub(super) fn is_search_due(&self) -> bool {
+        let asked = self.asked.try_lock();
+        asked.is_ok_and(|asked| asked.is_none_or(|at| at.elapsed() >= SEARCH_INTERVAL))
     }
 
     /// Searches in the background, unless another search runs or has just ended: callers also ask for it when the pool is
@@ -117,22 +136,50 @@ impl PgHosts {
 
     /// Finds the host that accepts writes, and lets new connections go there.
     async fn search(&self, pool: &PgPool) {
-        let found = join_all(self.all.iter().map(probe)).await;
+        let mut asked = self.asked.lock().await;
+        let found = self.ask_all().await;
+        *asked = Some(Instant::now());
+        drop(asked);
         let current = self.current.load(Ordering::SeqCst);
         let writable = found.iter().enumerate().filter_map(|(at, timeline)| Some((at, (*timeline)?)));
         let best = writable.max_by_key(|(at, timeline)| (*timeline, *at == current, Reverse(*at)));
-        let Some((at, timeline)) = best.filter(|(_, timeline)| self.accepts(*timeline)) else { return };
-        self.timeline.fetch_max(timeline, Ordering::SeqCst);
+        let Some((at, _)) = best.filter(|(_, timeline)| self.accepts(*timeline)) else { return };
         if at != current {
             self.current.store(at, Ordering::SeqCst);
             pool.set_connect_options(self.all[at].clone());
-            *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            self.close_open_connections();
             tracing::warn!(target: "omnistack::db", host = self.all[at].get_host(), port = self.all[at].get_port(),
                 "connects to another host of DATABASE_URL, which accepts writes");
         }
     }
 
-    /// Returns whether a connection of this age was opened before the host was changed.
+    /// Returns the timeline of each host that accepts writes, and remembers the newest one.
+    async fn ask_all(&self) -> Vec<Option<u32>> {
+        join_all(self.all.iter().map(|options| self.ask(options))).await
+    }
+
+    async fn ask(&self, options: &PgConnectOptions) -> Option<u32> {
+        let timeline = probe(options).await?;
+        self.remember(timeline);
+        Some(timeline)
+    }
+
+    /// Remembers a timeline, and returns the newest one before. If it is newer, a server was promoted, and what is open leads
+    /// to the server that it replaces.
+    fn remember(&self, timeline: u32) -> u32 {
+        let newest = self.timeline.fetch_max(timeline, Ordering::SeqCst);
+        if newest != 0 && timeline > newest {
+            self.close_open_connections();
+        }
+        newest
+    }
+
+    /// Lets all connections that are open now be closed when they are not used any more.
+    fn close_open_connections(&self) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Returns whether a connection of this age was open when another host or a newer timeline was found.
     pub(super) fn is_outdated(&self, age: Duration) -> bool {
         let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         changed.is_some_and(|changed| age > changed.elapsed())
@@ -140,13 +187,16 @@ impl PgHosts {
 
     /// Fails if the server of a new connection accepts no writes, or was replaced by a promoted one.
     pub(super) async fn check(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        match timeline(connection).await? {
-            Some(timeline) if self.accepts(timeline) => {
-                self.timeline.fetch_max(timeline, Ordering::SeqCst);
-                Ok(())
-            }
-            _ => Err(sqlx::Error::Io(not_writable())),
+        let Some(timeline) = timeline(connection).await? else { return Err(not_writable()) };
+        let mut asked = self.asked.lock().await;
+        if asked.is_none_or(|at| at.elapsed() >= ASK_INTERVAL) {
+            // What responds in time counts; the next search waits longer.
+            _ = timeout(ASK_TIMEOUT, self.ask_all()).await;
+            *asked = Some(Instant::now());
         }
+        drop(asked);
+        let newest = self.remember(timeline);
+        if self.accepts(timeline) { Ok(()) } else { Err(replaced(timeline, newest)) }
     }
 
     /// Returns whether a server with this timeline may be used. A server that does not tell its timeline has 0.
@@ -155,8 +205,16 @@ impl PgHosts {
     }
 }
 
-fn not_writable() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "no host of DATABASE_URL accepts writes")
+fn not_writable() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, "no host of DATABASE_URL accepts writes"))
+}
+
+fn replaced(timeline: u32, newest: u32) -> sqlx::Error {
+    let text = format!(
+        "a host of DATABASE_URL accepts writes on timeline {timeline}, but was replaced by a server on timeline {newest}: \
+         stop it. If the cluster was created anew, as by pg_upgrade, restart the app"
+    );
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, text))
 }
 
 /// Returns the timeline of a host that accepts writes.

@@ -58,7 +58,10 @@ impl SqliteDatabase {
             .after_connect(|connection, _| Box::pin(enable_wal(connection, "off")));
         // A negative size is in KiB. Memory is allocated as pages are read. With SQLite's default of 2 MiB, the
         // indexes of a large table would be read from the file again for each batch of writes.
-        let write = writer.connect_lazy_with(options.clone().pragma("cache_size", "-16384"));
+        let options_of_writer = options.clone().pragma("cache_size", "-16384");
+        // In pages of 4 KiB. A checkpoint waits for the disk twice, and writes each page once, however many commits have
+        // changed it. With SQLite's default of 1,000 pages, a checkpoint would follow every few large transactions.
+        let write = writer.connect_lazy_with(options_of_writer.pragma("wal_autocheckpoint", "4000"));
         let read = if in_memory {
             write.clone()
         } else {

@@ -8,7 +8,9 @@ use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 
-use super::{Dialect, Error, pools::BoundStatement};
+#[cfg(feature = "postgres")]
+use super::columns::PgColumns;
+use super::{Dialect, Error, ErrorKind, pools::BoundStatement};
 use crate::{clock::Timestamp, id::Id};
 
 /// A value that can be bound: text, numbers, booleans, bytes, [`Timestamp`], [`Id`], `sqlx::types::Json`, and an
@@ -56,6 +58,9 @@ pub struct Arguments {
 enum DriverArguments {
     #[cfg(feature = "postgres")]
     Postgres(PgArguments),
+    /// Values of rows, which become an array for each column.
+    #[cfg(feature = "postgres")]
+    PostgresColumns(PgColumns),
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteArguments),
 }
@@ -77,11 +82,35 @@ impl Arguments {
         Self { inner, count: 0, refused: None }
     }
 
+    /// Creates an empty list of the values of rows with so many columns. On PostgreSQL, the statement has a placeholder
+    /// for each column, for the array of its values; on SQLite one for each value.
+    pub(super) fn of_rows(dialect: Dialect, columns: usize) -> Self {
+        #[cfg(feature = "postgres")]
+        if dialect == Dialect::Postgres {
+            let inner = DriverArguments::PostgresColumns(PgColumns::new(columns));
+            return Self { inner, count: 0, refused: None };
+        }
+        #[cfg(not(feature = "postgres"))]
+        let _ = columns;
+        Self::new(dialect)
+    }
+
+    /// Refuses the values unless there are so many.
+    pub(super) fn expect_count(&mut self, count: usize, statement: &str) {
+        if self.count != count {
+            let given = self.count;
+            let refused = || Error::new(ErrorKind::Other, format!("{given} values for `{statement}`").into());
+            self.refused.get_or_insert_with(refused);
+        }
+    }
+
     /// Adds a value and returns the number of its placeholder, counted from 1.
     pub fn push<T: BindValue>(&mut self, value: T) -> usize {
         let added = match &mut self.inner {
             #[cfg(feature = "postgres")]
             DriverArguments::Postgres(args) => sqlx::Arguments::add(args, value),
+            #[cfg(feature = "postgres")]
+            DriverArguments::PostgresColumns(columns) => columns.add(value),
             #[cfg(feature = "sqlite")]
             DriverArguments::Sqlite(args) => sqlx::Arguments::add(args, value),
         };
@@ -98,7 +127,7 @@ impl Arguments {
         let number = self.push(value);
         let dialect = match &self.inner {
             #[cfg(feature = "postgres")]
-            DriverArguments::Postgres(_) => Dialect::Postgres,
+            DriverArguments::Postgres(_) | DriverArguments::PostgresColumns(_) => Dialect::Postgres,
             #[cfg(feature = "sqlite")]
             DriverArguments::Sqlite(_) => Dialect::Sqlite,
         };
@@ -113,6 +142,14 @@ impl Arguments {
                 DriverArguments::Postgres(from),
                 BoundStatement::PostgresPool(_, to) | BoundStatement::PostgresConnection(_, to),
             ) => *to = from,
+            #[cfg(feature = "postgres")]
+            (
+                DriverArguments::PostgresColumns(columns),
+                BoundStatement::PostgresPool(_, to) | BoundStatement::PostgresConnection(_, to),
+            ) => match columns.into_arguments() {
+                Ok(from) => *to = from,
+                Err(error) => return Some(self.refused.unwrap_or_else(|| sqlx::Error::Encode(error).into())),
+            },
             #[cfg(feature = "sqlite")]
             (
                 DriverArguments::Sqlite(from),

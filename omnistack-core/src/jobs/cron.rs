@@ -7,6 +7,9 @@ use jiff::tz::TimeZone;
 use super::{Job, Jobs, NewJob, store::JobStore};
 use crate::{clock::Timestamp, db};
 
+/// The name of the default time zone.
+const UTC: &str = "UTC";
+
 /// Treatment of ticks at which no worker was running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTickBehavior {
@@ -44,13 +47,7 @@ impl Cron {
     /// (`0 3 * * *`); with six fields, the first one is seconds.
     pub fn new<J: Job + Clone>(pattern: impl Into<String>, job: J) -> Self {
         let draft = serde_json::to_string(&job).map(|_| JobFactory(Arc::new(move || NewJob::new(job.clone()))));
-        Self {
-            pattern: pattern.into(),
-            zone: "UTC".into(),
-            missed: MissedTickBehavior::default(),
-            name: J::NAME,
-            draft,
-        }
+        Self { pattern: pattern.into(), zone: UTC.into(), missed: MissedTickBehavior::default(), name: J::NAME, draft }
     }
 
     /// Sets the time zone, e.g. `Europe/Berlin`. A pattern with one minute and one hour is due once a day: if
@@ -72,7 +69,8 @@ impl Cron {
     pub(crate) fn compile(self) -> Result<CronSpec, String> {
         let pattern = croner::Cron::from_str(&self.pattern);
         let pattern = pattern.map_err(|error| format!("cron `{}` of `{}`: {error}", self.pattern, self.name))?;
-        let zone = TimeZone::get(&self.zone);
+        // Most schedules are in UTC, and don't need the database of time zones, which takes long to open.
+        let zone = if self.zone == UTC { Ok(TimeZone::UTC) } else { TimeZone::get(&self.zone) };
         let zone = zone.map_err(|_| format!("cron of `{}`: the time zone `{}` is unknown", self.name, self.zone))?;
         let JobFactory(make) = self.draft.map_err(|error| format!("cron of `{}`: {error}", self.name))?;
         let id = format!("{} {} {}", self.name, self.pattern, self.zone);
@@ -107,7 +105,7 @@ pub(crate) struct CronSpec {
 
 impl CronSpec {
     pub(super) fn info(&self, now: Timestamp) -> CronInfo {
-        let zone = self.zone.iana_name().unwrap_or("UTC").to_owned();
+        let zone = self.zone.iana_name().unwrap_or(UTC).to_owned();
         CronInfo { name: self.name, pattern: self.pattern.as_str().to_owned(), time_zone: zone, next: self.after(now) }
     }
 

@@ -1,5 +1,7 @@
 //! The OpenAPI document of all modules' routes.
 
+mod document;
+mod fragment;
 mod id;
 mod operation;
 mod part;
@@ -15,7 +17,7 @@ use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
         Info, OpenApiVersion, Paths, Ref, RefOr, Response, Server,
-        path::{Parameter, PathItem},
+        path::{Operation, Parameter, PathItem},
         schema::Schema,
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
         tag::{Tag, TagBuilder},
@@ -27,13 +29,16 @@ use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope, ProblemDetails};
 use crate::identity::AccessLevel;
 use crate::webhook_event::WebhookEvent;
 
+use fragment::Fragment;
+
+pub(crate) use document::OpenApiDocument;
 pub(crate) use operation::{operations, retain_operations};
 pub(crate) use part::OpenApiPart;
 
 const BEARER: &str = "bearer";
 
 /// Operations by method, in lower case.
-type Operations = BTreeMap<String, Box<RawValue>>;
+type Operations = BTreeMap<String, Fragment<Operation>>;
 
 /// A path of the document.
 #[derive(Default)]
@@ -43,12 +48,16 @@ struct PathEntry {
     operations: Operations,
 }
 
-/// The document under construction, as JSON: as utoipa values it would take megabytes, mostly of repeated text.
+/// The document under construction.
 #[derive(Default)]
 pub(crate) struct OpenApiBuilder {
+    /// Whether operations and schemas are kept as values of utoipa until the document is written. They take megabytes,
+    /// mostly of repeated text. Without, each becomes JSON at once, which takes a third of the time of a build without
+    /// optimisations.
+    keeps_values: bool,
     paths: BTreeMap<String, PathEntry>,
     /// Schemas by name, with the module that added them first.
-    schemas: BTreeMap<String, (&'static str, Box<RawValue>)>,
+    schemas: BTreeMap<String, (&'static str, Fragment<RefOr<Schema>>)>,
     tags: BTreeSet<String>,
     /// Method and path by operation id.
     ids: BTreeMap<String, String>,
@@ -56,14 +65,15 @@ pub(crate) struct OpenApiBuilder {
     security_schemes: BTreeMap<&'static str, SecurityScheme>,
     /// Parameters by name, for the routes of signed-in callers.
     parameters: BTreeMap<&'static str, Parameter>,
-    /// Requests that the app sends to receivers of webhooks, by type of event.
-    webhooks: BTreeMap<&'static str, Box<RawValue>>,
+    /// Functions that describe the requests that the app sends to receivers of webhooks, by type of event.
+    webhooks: BTreeMap<&'static str, fn() -> Box<RawValue>>,
 }
 
 impl OpenApiBuilder {
-    /// Creates a document without routes. It contains the schemas of errors.
-    pub(crate) fn new() -> Self {
-        let mut description = Self::default();
+    /// Creates a document without routes. It contains the schemas of errors. `keeps_values` is for apps whose document
+    /// is rarely asked for.
+    pub(crate) fn new(keeps_values: bool) -> Self {
+        let mut description = Self { keeps_values, ..Self::default() };
         let mut schemas = vec![
             (ErrorBody::name().into(), ErrorBody::schema()),
             (ErrorEnvelope::name().into(), ErrorEnvelope::schema()),
@@ -86,11 +96,9 @@ impl OpenApiBuilder {
             self.tags.extend(tags.cloned());
             let known = self.paths.entry(full).or_default();
             known.takes_parameters = matches!(mount.access_level(), AccessLevel::App | AccessLevel::Machine);
-            known.operations.extend(
-                operations(&item)
-                    .into_iter()
-                    .map(|(method, operation)| (method_name(&method).to_ascii_lowercase(), json(operation))),
-            );
+            known.operations.extend(operation::into_operations(item).map(|(method, operation)| {
+                (method_name(&method).to_ascii_lowercase(), Fragment::new(operation, self.keeps_values))
+            }));
         }
         taken
     }
@@ -119,11 +127,10 @@ impl OpenApiBuilder {
     ) -> BTreeMap<String, &'static str> {
         let mut different = BTreeMap::new();
         for (name, schema) in schemas {
-            let schema = json(&schema);
             match self.schemas.get(&name) {
-                Some((_, known)) if known.get() == schema.get() => {}
+                Some((_, known)) if known.describes(&schema) => {}
                 Some((other, _)) => _ = different.insert(name, *other),
-                None => _ = self.schemas.insert(name, (module, schema)),
+                None => _ = self.schemas.insert(name, (module, Fragment::new(schema, self.keeps_values))),
             }
         }
         different
@@ -141,12 +148,22 @@ impl OpenApiBuilder {
 
     /// Adds a type of event that the app sends to receivers of webhooks.
     pub(crate) fn add_webhook<E: WebhookEvent>(&mut self) {
-        self.webhooks.insert(E::TYPE, webhook::request::<E>());
+        self.webhooks.insert(E::TYPE, webhook::request::<E>);
     }
 
     /// Returns the OpenAPI 3.1 document of an app at `server`. If the app has left routes out, it has only the schemas
-    /// that the others refer to.
-    pub(crate) fn document(&self, title: &str, version: &str, server: &str, routes_were_removed: bool) -> Bytes {
+    /// that the others refer to. A builder that keeps values writes it when it is first asked for.
+    pub(crate) fn finish(self, title: &str, version: &str, server: &str, routes_were_removed: bool) -> OpenApiDocument {
+        let keeps_values = self.keeps_values;
+        let (title, version, server) = (title.to_owned(), version.to_owned(), server.to_owned());
+        let document = OpenApiDocument::new(move || self.write(&title, &version, &server, routes_were_removed));
+        if !keeps_values {
+            document.json();
+        }
+        document
+    }
+
+    fn write(&self, title: &str, version: &str, server: &str, routes_were_removed: bool) -> Bytes {
         let bearer = Http::builder()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some("An access token of a user, or an API key."));
@@ -159,9 +176,11 @@ impl OpenApiBuilder {
         let security = std::iter::once(BEARER).chain(others);
         let parameters = self.parameters.keys().map(|name| Ref::new(format!("#/components/parameters/{name}")));
         let parameters = json(&parameters.collect::<Vec<_>>());
-        let parameters = Some(("parameters", &*parameters)).filter(|_| !self.parameters.is_empty());
+        let parameters =
+            Some(("parameters", PathField::Parameters(&parameters))).filter(|_| !self.parameters.is_empty());
         let paths = self.paths.iter().map(|(path, known)| {
-            let operations = known.operations.iter().map(|(method, operation)| (method.as_str(), &**operation));
+            let operations =
+                known.operations.iter().map(|(method, operation)| (method.as_str(), PathField::Operation(operation)));
             (path, operations.chain(parameters.filter(|_| known.takes_parameters)).collect())
         });
         let document = Document {
@@ -170,9 +189,9 @@ impl OpenApiBuilder {
             servers: [Server::new(server)],
             security: security.map(|name| SecurityRequirement::new(name, Vec::<String>::new())).collect(),
             paths: paths.collect(),
-            webhooks: &self.webhooks,
+            webhooks: self.webhooks.iter().map(|(name, request)| (*name, request())).collect(),
             components: Components {
-                schemas: self.schemas.iter().map(|(name, (_, schema))| (name, &**schema)).collect(),
+                schemas: self.schemas.iter().map(|(name, (_, schema))| (name, schema)).collect(),
                 responses: [(response::ERROR_RESPONSE, response::error_component())].into(),
                 parameters: &self.parameters,
                 security_schemes,
@@ -197,17 +216,25 @@ struct Document<'a> {
     servers: [Server; 1],
     /// Alternatives that an operation requires unless it declares others.
     security: Vec<SecurityRequirement>,
-    paths: BTreeMap<&'a String, BTreeMap<&'a str, &'a RawValue>>,
+    paths: BTreeMap<&'a String, BTreeMap<&'a str, PathField<'a>>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    webhooks: &'a BTreeMap<&'static str, Box<RawValue>>,
+    webhooks: BTreeMap<&'static str, Box<RawValue>>,
     components: Components<'a>,
     tags: Vec<Tag>,
+}
+
+/// A field of a path.
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+enum PathField<'a> {
+    Operation(&'a Fragment<Operation>),
+    Parameters(&'a RawValue),
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Components<'a> {
-    schemas: BTreeMap<&'a String, &'a RawValue>,
+    schemas: BTreeMap<&'a String, &'a Fragment<RefOr<Schema>>>,
     responses: BTreeMap<&'a str, Response>,
     parameters: &'a BTreeMap<&'static str, Parameter>,
     security_schemes: BTreeMap<&'a str, &'a SecurityScheme>,

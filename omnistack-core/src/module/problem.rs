@@ -17,12 +17,7 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn from_setting(module: &'static str, problem: &ConfigProblem) -> Self {
-        let fix = if problem.is_file() {
-            format!("correct {}, or remove it", problem.name)
-        } else {
-            format!("set {} in the environment, .env or omnistack.toml", problem.name)
-        };
-        Self { module, what: problem.to_string(), fix }
+        Self { module, what: problem.to_string(), fix: problem.fix.clone() }
     }
 }
 

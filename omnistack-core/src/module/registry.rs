@@ -36,7 +36,7 @@ use super::{
 use crate::{
     BoxError, ShutdownToken,
     clock::Clock,
-    config::{AppSettings, Config, Environment, PublicUrl, SettingsSection},
+    config::{AppSettings, Config, ConfigProblem, Environment, PublicUrl, SettingsSection},
     db::{Migrations, OutboxReceiver},
     health::HealthCheck,
     http::HttpSettings,
@@ -160,6 +160,8 @@ pub struct Registry {
 
 impl Registry {
     pub(crate) fn new(config: Config, clock: Clock, title: String, version: String) -> Self {
+        // A test rarely asks for the document.
+        let description = OpenApiBuilder::new(config.environment() == Environment::Test);
         Self {
             module: "core",
             config,
@@ -170,7 +172,7 @@ impl Registry {
             routes: Vec::new(),
             route_changes: RouteChanges::default(),
             required_routes: Vec::new(),
-            description: OpenApiBuilder::new(),
+            description,
             agent_operations: Vec::new(),
             permissions: BTreeSet::new(),
             required_limits: Vec::new(),
@@ -288,13 +290,12 @@ impl Registry {
     /// Reads the module's settings. Returns `None` if they are invalid; the build then fails and reports the
     /// problems.
     pub fn config<S: SettingsSection>(&mut self) -> Option<S> {
-        self.config
-            .read_settings()
-            .map_err(|problems| {
-                let module = self.module;
-                self.problems.extend(problems.into_iter().map(|problem| Problem::from_setting(module, &problem)));
-            })
-            .ok()
+        self.config.read_settings().map_err(|problems| self.report_settings(&problems)).ok()
+    }
+
+    /// Reports problems with settings.
+    pub(crate) fn report_settings(&mut self, problems: &[ConfigProblem]) {
+        self.problems.extend(problems.iter().map(|problem| Problem::from_setting(self.module, problem)));
     }
 
     /// Returns the environment in which the app runs.

@@ -391,6 +391,15 @@ pub struct ProviderDispute {
     pub won: Option<bool>,
 }
 
+/// A page of the disputes of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DisputePage {
+    /// The disputes. Those that the provider states in an unknown form are left out.
+    pub disputes: Vec<ProviderDispute>,
+    /// The token of the next page. `None` if this is the last one.
+    pub next: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

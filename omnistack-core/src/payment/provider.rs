@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
+    CancelTime, ChangePreview, DisputePage, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
     NewProviderSubscription, NewRefund, PaymentError, PaymentMethodKind, ProviderCheckout, ProviderCustomer,
     ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderRefund, ProviderSubscription,
     StoredPaymentMethod, SubscriptionChange,
@@ -174,12 +174,15 @@ pub trait PaymentProvider: fmt::Debug + Send + Sync + 'static {
         Err(PaymentError::NotSupported { provider: self.name(), operation: "reading disputes" })
     }
 
-    /// Returns the disputes that were opened since a time, in any order, for those whose webhook was lost.
+    /// Returns a page of the disputes that were opened since a time, in any order, for those whose webhook was lost.
+    /// `page` is the token that the page before has stated for the same time, or `None` for the first page. The same
+    /// dispute may be on two pages if another one is opened meanwhile.
     ///
     /// # Errors
-    /// [`PaymentError::NotSupported`] if the provider does not list disputes.
-    async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
-        let _ = since;
+    /// [`PaymentError::NotSupported`] if the provider does not list disputes; [`PaymentError::Rejected`] or
+    /// [`PaymentError::NotFound`] if the token is no longer valid.
+    async fn disputes(&self, since: Timestamp, page: Option<&str>) -> Result<DisputePage, PaymentError> {
+        let _ = (since, page);
         Err(PaymentError::NotSupported { provider: self.name(), operation: "listing disputes" })
     }
 

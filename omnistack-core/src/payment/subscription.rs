@@ -118,6 +118,39 @@ pub struct SubscriptionItem {
     pub period: Option<(Timestamp, Timestamp)>,
 }
 
+/// A discount of a subscription, such as that of a coupon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionDiscount {
+    /// The reduction of an invoice.
+    pub reduction: DiscountReduction,
+    /// The invoices that are reduced.
+    pub duration: DiscountDuration,
+}
+
+/// The reduction of an invoice by a discount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiscountReduction {
+    /// A share of the invoice in basis points (hundredths of a percent), at most 10,000.
+    BasisPoints(u16),
+    /// An amount.
+    Amount(Money),
+    /// A reduction that the provider does not state.
+    Unknown,
+}
+
+/// The invoices that a discount reduces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiscountDuration {
+    /// One invoice. The provider removes the discount then.
+    Once,
+    /// The invoices before a time.
+    Until(Timestamp),
+    /// All invoices.
+    Forever,
+}
+
 /// A subscription at a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderSubscription {
@@ -145,8 +178,9 @@ pub struct ProviderSubscription {
     pub ended_at: Option<Timestamp>,
     /// Whether the collection of payments is paused; the status does not change then.
     pub collection_paused: bool,
-    /// Whether a coupon reduces the invoices.
-    pub discounted: bool,
+    /// The discounts, in the order in which the provider applies them. The response to a change can leave their amounts
+    /// out; [`PaymentProvider::subscription`](super::PaymentProvider::subscription) states them if the provider does.
+    pub discounts: Vec<SubscriptionDiscount>,
     /// The newest invoice.
     pub latest_invoice: Option<String>,
     /// The provider's version of the object, if it has one: a later state has a greater one.

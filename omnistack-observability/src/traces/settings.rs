@@ -122,7 +122,7 @@ impl SettingValue for OtlpProtocol {
             "grpc" => Ok(Self::Grpc),
             #[cfg(not(feature = "grpc"))]
             "grpc" => {
-                Err("`grpc` needs the feature `otlp-grpc` of the crate `omnistack`: add it, or use http/protobuf"
+                Err("`grpc` needs the feature `otlp-grpc`: add it to `omnistack` in Cargo.toml, or use http/protobuf"
                     .into())
             }
             _ => Err(format!("`{text}` is no protocol: use http/protobuf or grpc")),

@@ -128,9 +128,31 @@ create table omni_payment_disputes (
     unique (payment_id, provider_dispute_id)
 );
 create index omni_payment_disputes_tenant_id_idx on omni_payment_disputes (tenant_id, id);
+create index omni_payment_disputes_changeable_idx on omni_payment_disputes (id) where state <> 'won';
 alter table omni_payment_disputes enable row level security;
 alter table omni_payment_disputes force row level security;
 create policy tenant on omni_payment_disputes using (omnistack_visible(tenant_id));
+
+-- A row is the search for the disputes of an account whose webhooks were lost.
+create table omni_dispute_searches (
+    tenant_id uuid not null,
+    service text not null,
+    environment text not null,
+    -- The time before which no dispute is missing. Null before the first complete search.
+    searched_until timestamptz,
+    -- The time since which the search asks for disputes, and when it has begun.
+    since timestamptz not null,
+    started_at timestamptz not null,
+    -- The token of the next page at the provider. Null in the first page, and after the last one.
+    page text,
+    -- Whether a dispute of the search could not be stored.
+    missed boolean not null,
+    updated_at timestamptz not null,
+    primary key (tenant_id, service, environment)
+);
+alter table omni_dispute_searches enable row level security;
+alter table omni_dispute_searches force row level security;
+create policy tenant on omni_dispute_searches using (omnistack_visible(tenant_id));
 
 -- A row is an entry of the double-entry ledger. The entries of a posting sum to zero. Rows are only added.
 create table omni_payment_entries (
@@ -145,7 +167,7 @@ create table omni_payment_entries (
     currency text not null,
     created_at timestamptz not null
 );
-create index omni_payment_entries_tenant_id_idx on omni_payment_entries (tenant_id, environment, account);
+create index omni_payment_entries_tenant_id_idx on omni_payment_entries (tenant_id, id);
 create index omni_payment_entries_payment_id_idx on omni_payment_entries (payment_id);
 alter table omni_payment_entries enable row level security;
 alter table omni_payment_entries force row level security;

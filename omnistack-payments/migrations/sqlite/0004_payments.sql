@@ -119,6 +119,25 @@ create table omni_payment_disputes (
     unique (payment_id, provider_dispute_id)
 ) strict;
 create index omni_payment_disputes_tenant_id_idx on omni_payment_disputes (tenant_id, id);
+create index omni_payment_disputes_changeable_idx on omni_payment_disputes (id) where state <> 'won';
+
+-- A row is the search for the disputes of an account whose webhooks were lost.
+create table omni_dispute_searches (
+    tenant_id blob not null,
+    service text not null,
+    environment text not null,
+    -- The time before which no dispute is missing. Null before the first complete search.
+    searched_until text,
+    -- The time since which the search asks for disputes, and when it has begun.
+    since text not null,
+    started_at text not null,
+    -- The token of the next page at the provider. Null in the first page, and after the last one.
+    page text,
+    -- Whether a dispute of the search could not be stored.
+    missed integer not null,
+    updated_at text not null,
+    primary key (tenant_id, service, environment)
+) strict;
 
 -- A row is an entry of the double-entry ledger. The entries of a posting sum to zero. Rows are only added.
 create table omni_payment_entries (
@@ -133,7 +152,7 @@ create table omni_payment_entries (
     currency text not null,
     created_at text not null
 ) strict;
-create index omni_payment_entries_tenant_id_idx on omni_payment_entries (tenant_id, environment, account);
+create index omni_payment_entries_tenant_id_idx on omni_payment_entries (tenant_id, id);
 create index omni_payment_entries_payment_id_idx on omni_payment_entries (payment_id);
 
 -- A row counts the calls of a day of UTC with the same result and about the same duration.

@@ -24,6 +24,10 @@ pub(super) struct CallNumbers {
     /// The share of calls that the service has accepted, from 0 to 1; `null` without calls.
     #[schema(required)]
     pub(super) success_rate: Option<f64>,
+    /// The share of calls that were declined, have failed, or whose outcome was not known, from 0 to 1; `null` without
+    /// calls.
+    #[schema(required)]
+    pub(super) error_rate: Option<f64>,
     /// The mean duration in milliseconds.
     #[schema(required)]
     pub(super) mean_ms: Option<i64>,
@@ -62,6 +66,7 @@ impl CallNumbers {
             }
         }
         numbers.success_rate = share(numbers.succeeded, numbers.calls);
+        numbers.error_rate = share(numbers.calls - numbers.succeeded, numbers.calls);
         let timed: i64 = durations.values().sum();
         if timed > 0 {
             numbers.mean_ms = Some(duration_ms / timed);
@@ -102,6 +107,7 @@ mod tests {
         assert_eq!((numbers.calls, numbers.succeeded, numbers.declined), (101, 90, 4));
         assert_eq!((numbers.failed, numbers.unknown), (1, 6));
         assert_eq!((numbers.success_rate, numbers.mean_ms, numbers.p95_ms), (Some(0.8911), Some(830), Some(200)));
+        assert_eq!(numbers.error_rate, Some(0.1089));
         assert_eq!(CallNumbers::of(&[]), CallNumbers::default());
         assert_eq!(share(1, 3), Some(0.3333));
     }

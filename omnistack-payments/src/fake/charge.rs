@@ -325,7 +325,8 @@ impl FakeTx {
         payment.disputed = true;
         self.put(&payment).await?;
         let amount = Money::new(part.unwrap_or(left), payment.amount.currency());
-        let dispute = FakeDispute { id: self.new_id("dispute"), payment: payment.id.clone(), amount, won: None };
+        let (id, payment_id, created_at) = (self.new_id("dispute"), payment.id.clone(), self.now);
+        let dispute = FakeDispute { id, payment: payment_id, amount, won: None, created_at };
         self.put(&dispute).await?;
         self.announce_dispute("dispute.created", &dispute, payment.reference.as_deref()).await?;
         Ok(dispute.id)

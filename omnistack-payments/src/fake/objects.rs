@@ -236,6 +236,7 @@ pub(super) struct FakeDispute {
     pub(super) payment: String,
     pub(super) amount: Money,
     pub(super) won: Option<bool>,
+    pub(super) created_at: Timestamp,
 }
 
 impl FakeObject for FakeDispute {

@@ -9,11 +9,12 @@ use omnistack_core::{
 };
 
 use super::{
+    attempt_row::AttemptRow,
     failure,
     machine::{AttemptFact, AttemptState, payment_state},
     model::PaymentFailure,
     postings::{self, fee_entries, money_entries},
-    rows::{AttemptRow, StoredPayment},
+    rows::StoredPayment,
     statistics::{self, CallOutcome, EndedCall, VolumeChange},
     store,
 };

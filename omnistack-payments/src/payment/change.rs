@@ -8,11 +8,12 @@ use omnistack_core::{
 
 use super::{
     apply::{Observation, ProviderAnswer, apply},
+    attempt_row::AttemptRow,
     failure::{self, no_payment, outcome_unknown},
     handle::PaymentLedger,
     machine::{AttemptState, main_attempt},
     model::{Payment, PaymentId, ProviderChange},
-    rows::{AttemptRow, PaymentRow, StoredPayment},
+    rows::{PaymentRow, StoredPayment},
     store,
 };
 

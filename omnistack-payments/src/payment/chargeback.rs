@@ -4,8 +4,9 @@
 //! is a refund in the ledger, and no chargeback.
 
 use super::{
+    attempt_row::AttemptRow,
     machine::{DisputeState, RefundState},
-    rows::{AttemptRow, StoredPayment},
+    rows::StoredPayment,
 };
 
 impl StoredPayment {

@@ -13,11 +13,12 @@ use omnistack_core::{
 
 use super::{
     apply::{Observation, ProviderAnswer, apply},
+    attempt_row::AttemptRow,
     failure::{no_payment, not_asked, outcome_unknown},
     handle::PaymentLedger,
     machine::{NextAttempt, next_attempt},
     model::{Payment, PaymentId, PaymentRequest, PaymentRetry, RequestedSource},
-    rows::{AttemptRow, NewPaymentRow, PaymentRow, StoredPayment},
+    rows::{NewPaymentRow, PaymentRow, StoredPayment},
     store,
 };
 use crate::router::RouteQuestion;

@@ -7,6 +7,7 @@ use omnistack_core::{
     payment::ProviderDispute,
 };
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
 use super::{
     machine::DisputeState,
@@ -116,6 +117,42 @@ pub(super) async fn state_of(
     };
     let unreadable = || db::Error::unreadable("omni_payment_disputes", id, "state");
     DisputeState::from_stored(&state).map(Some).ok_or_else(unreadable)
+}
+
+/// A stored dispute that can still change: it is open, or lost and can be won.
+#[derive(Clone, Debug, omnistack_core::db::FromRow)]
+pub(super) struct ChangeableDispute {
+    pub(super) id: PaymentDisputeId,
+    pub(super) tenant_id: TenantId,
+    pub(super) payment_id: PaymentId,
+    pub(super) attempt: i32,
+    pub(super) provider_dispute_id: String,
+    state: String,
+}
+
+impl ChangeableDispute {
+    /// Returns the state.
+    ///
+    /// # Errors
+    /// Fails if the stored state can't be read.
+    pub(super) fn state(&self) -> Result<DisputeState, db::Error> {
+        let unreadable = || db::Error::unreadable("omni_payment_disputes", self.id, "state");
+        DisputeState::from_stored(&self.state).ok_or_else(unreadable)
+    }
+}
+
+/// Returns stored disputes that can still change, after an id, the oldest first: those that were stored since a time. The
+/// transaction must be one of all tenants.
+pub(super) async fn changeable(
+    tx: &mut Tx,
+    since: Timestamp,
+    after: Option<PaymentDisputeId>,
+    limit: i64,
+) -> Result<Vec<ChangeableDispute>, db::Error> {
+    let sql = "select id, tenant_id, payment_id, attempt, provider_dispute_id, state from omni_payment_disputes
+        where state <> 'won' and created_at >= $1 and id > $2 order by id limit $3";
+    let after = after.unwrap_or_else(|| PaymentDisputeId::from_uuid(Uuid::nil()));
+    tx.query(sql).bind(since).bind(after).bind(limit).fetch_all().await
 }
 
 /// Inserts or updates a dispute of a payment that the transaction has locked.

@@ -15,7 +15,8 @@ use super::{
     handle::PaymentLedger,
     machine::RefundState,
     model::{Payment, PaymentId, PaymentRefundId, RefundRequest},
-    rows::{PaymentRow, RefundRow, StoredPayment},
+    refund_row::RefundRow,
+    rows::{PaymentRow, StoredPayment},
     store,
 };
 

@@ -15,13 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     apply::{Observation, ProviderAnswer, apply},
+    attempt_row::AttemptRow,
     change::request_change,
     failure::{no_payment, not_asked},
     handle::PaymentLedger,
     machine::{AttemptState, DisputeState, RefundState, SETTLE_TIME},
     model::{Payment, PaymentId, PaymentRefundId},
     refund::request_refund,
-    rows::{AttemptRow, PaymentRow, RefundRow, StoredPayment},
+    refund_row::RefundRow,
+    rows::{PaymentRow, StoredPayment},
     store,
 };
 

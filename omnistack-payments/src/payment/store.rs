@@ -11,10 +11,12 @@ use omnistack_core::{
 use sqlx::AssertSqlSafe;
 
 use super::{
+    attempt_row::AttemptRow,
     dispute_rows::{self, DisputeRow},
     machine::PaymentState,
     model::{PaymentId, PaymentRefundId},
-    rows::{AttemptRow, PaymentRow, RefundRow, StoredPayment},
+    refund_row::RefundRow,
+    rows::{PaymentRow, StoredPayment},
 };
 
 const PAYMENT_COLUMNS: &str = "id, tenant_id, environment, request_key, amount, currency, method, capture, country,
@@ -292,19 +294,4 @@ pub(super) async fn attempts_at(
         where reference = $1 and service = $2 and environment = $3";
     let select = tx.query(sql).bind(reference.to_owned()).bind(service.to_owned()).bind(environment.as_str());
     select.fetch_all().await
-}
-
-/// Returns the accounts that have taken money since a time. The transaction must be one of all tenants.
-pub(super) async fn accounts_with_money(
-    tx: &mut Tx,
-    since: Timestamp,
-) -> Result<Vec<(TenantId, String, DataEnvironment)>, db::Error> {
-    let sql = "select distinct tenant_id, service, environment from omni_payment_attempts
-        where captured > 0 and started_at >= $1 order by tenant_id, service, environment";
-    let rows: Vec<(TenantId, String, String)> = tx.query(sql).bind(since).fetch_all().await?;
-    let read = |(tenant, service, environment): (TenantId, String, String)| {
-        let unreadable = |_| db::Error::unreadable("omni_payment_attempts", format!("of {tenant}"), "environment");
-        Ok((tenant, service, environment.parse::<DataEnvironment>().map_err(unreadable)?))
-    };
-    rows.into_iter().map(read).collect()
 }

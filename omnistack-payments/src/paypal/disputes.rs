@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    payment::{PaymentError, ProviderDispute},
+    payment::{DisputePage, PaymentError, ProviderDispute},
 };
 
 use super::{
@@ -14,48 +14,54 @@ use crate::provider_api::{ApiObject, CallEffect, lost_response, path_id};
 
 /// The type of object in errors.
 const DISPUTE: &str = "dispute";
-/// Number of disputes that are listed at once, the most at PayPal.
-const PAGE_SIZE: u32 = 50;
-/// Largest number of lists that are read.
-const MAX_PAGES: u32 = 20;
+/// Number of disputes of a page. PayPal allows 50, and each is read by a call of its own.
+const PAGE_SIZE: u32 = 20;
 
 impl PayPalApi {
     /// Returns a dispute. PayPal states no fee of it.
     pub(super) async fn dispute(&self, id: &str) -> Result<ProviderDispute, PaymentError> {
-        let path = format!("/v1/customer/disputes/{}", path_id(id, DISPUTE)?);
-        let found = self.get(&path, &[], DISPUTE).await?;
-        let malformed = || lost_response(CallEffect::Reads, "the dispute has not the documented form");
-        let won = has_won(&found);
-        // A compromise sends a part back.
-        let returned = amount_at(&found, "/dispute_outcome/amount_refunded").filter(|_| won == Some(false));
-        Ok(ProviderDispute {
-            id: found.text("/dispute_id").ok_or_else(malformed)?,
-            payment: payment_of(&found),
-            amount: returned.or_else(|| amount_at(&found, "/dispute_amount")).ok_or_else(malformed)?,
-            fee: None,
-            won,
-        })
+        let found = self.dispute_object(id).await?;
+        dispute_of(&found).ok_or_else(|| lost_response(CallEffect::Reads, "the dispute has not the documented form"))
     }
 
-    /// Returns the disputes that were opened since a time, at most 1,000. The list does not state all of a dispute, so
-    /// each is read.
-    pub(super) async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
+    async fn dispute_object(&self, id: &str) -> Result<ApiObject, PaymentError> {
+        self.get(&format!("/v1/customer/disputes/{}", path_id(id, DISPUTE)?), &[], DISPUTE).await
+    }
+
+    /// Returns a page of the disputes that were opened since a time. The list does not state all of a dispute, so each
+    /// is read.
+    pub(super) async fn disputes(&self, since: Timestamp, page: Option<&str>) -> Result<DisputePage, PaymentError> {
         let (start, size) = (time_text(since), PAGE_SIZE.to_string());
-        let (mut disputes, mut token) = (Vec::new(), None::<String>);
-        for _ in 0..MAX_PAGES {
-            let mut query = vec![("start_time", start.as_str()), ("page_size", size.as_str())];
-            query.extend(token.as_deref().map(|token| ("next_page_token", token)));
-            let page = self.get("/v1/customer/disputes", &query, DISPUTE).await?;
-            for id in page.list("/items").iter().filter_map(|item| item.text("/dispute_id")) {
-                disputes.push(self.dispute(&id).await?);
-            }
-            token = next_page_token(&page);
-            if token.is_none() {
-                break;
+        let mut query = vec![("start_time", start.as_str()), ("page_size", size.as_str())];
+        query.extend(page.map(|token| ("next_page_token", token)));
+        let list = self.get("/v1/customer/disputes", &query, DISPUTE).await?;
+        // A list without disputes has its links.
+        if list.stated_list("/items").or_else(|| list.stated_list("/links")).is_none() {
+            return Err(lost_response(CallEffect::Reads, "the list has not the documented form"));
+        }
+        let mut disputes = Vec::new();
+        for id in list.list("/items").iter().filter_map(|item| item.text("/dispute_id")) {
+            match self.dispute_object(&id).await {
+                Ok(found) => disputes.extend(dispute_of(&found)),
+                Err(PaymentError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(disputes)
+        Ok(DisputePage { disputes, next: next_page_token(&list) })
     }
+}
+
+fn dispute_of(dispute: &ApiObject) -> Option<ProviderDispute> {
+    let won = has_won(dispute);
+    // A compromise sends a part back.
+    let returned = amount_at(dispute, "/dispute_outcome/amount_refunded").filter(|_| won == Some(false));
+    Some(ProviderDispute {
+        id: dispute.text("/dispute_id")?,
+        payment: payment_of(dispute),
+        amount: returned.or_else(|| amount_at(dispute, "/dispute_amount"))?,
+        fee: None,
+        won,
+    })
 }
 
 /// Returns the token of the next page, which is in the query of a link.

@@ -6,10 +6,10 @@ use omnistack_core::{
     data_environment::DataEnvironment,
     money::Money,
     payment::{
-        CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment,
-        NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderCheckout, ProviderCustomer, ProviderDispute,
-        ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund, ProviderSubscription,
-        StoredPaymentMethod, SubscriptionChange,
+        CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, DisputePage, NewCheckout, NewCustomer,
+        NewPayment, NewRefund, PaymentError, PaymentProvider, PaymentStatus, ProviderCheckout, ProviderCustomer,
+        ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund,
+        ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
     webhook::{InboundWebhook, WebhookRejection, WebhookRequest},
 };
@@ -198,8 +198,8 @@ impl PaymentProvider for PayPalProvider {
         self.api.dispute(id).await
     }
 
-    async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
-        self.api.disputes(since).await
+    async fn disputes(&self, since: Timestamp, page: Option<&str>) -> Result<DisputePage, PaymentError> {
+        self.api.disputes(since, page).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {

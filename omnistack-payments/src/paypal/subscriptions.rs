@@ -295,7 +295,7 @@ impl PayPalApi {
             trial_end: is_trial.then_some(start),
             cancel_at,
             ended_at,
-            discounted: false,
+            discounts: Vec::new(),
             collection_paused: is_suspended && cancel_at.is_none() && status == ProviderSubscriptionStatus::Active,
             latest_invoice: None,
             version: updated_at.map(Timestamp::as_micros),

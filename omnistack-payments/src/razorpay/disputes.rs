@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    payment::{PaymentError, ProviderDispute},
+    payment::{DisputePage, PaymentError, ProviderDispute},
 };
 
 use super::api::{RazorpayApi, amount_at};
@@ -10,10 +10,8 @@ use crate::provider_api::{ApiObject, CallEffect, lost_response, path_id};
 
 /// The type of object in errors.
 const DISPUTE: &str = "dispute";
-/// Number of disputes that are listed at once.
+/// Number of disputes of a page.
 const PAGE_SIZE: usize = 100;
-/// Largest number of lists that are read.
-const MAX_PAGES: usize = 20;
 
 impl RazorpayApi {
     /// Returns a dispute. Razorpay states no fee of it.
@@ -23,20 +21,19 @@ impl RazorpayApi {
         dispute_of(&found).ok_or_else(malformed)
     }
 
-    /// Returns the disputes that were opened since a time, at most 2,000.
-    pub(super) async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
-        let (from, count) = (since.as_seconds().to_string(), PAGE_SIZE.to_string());
-        let mut disputes = Vec::new();
-        for page in 0..MAX_PAGES {
-            let skip = (page * PAGE_SIZE).to_string();
-            let query = [("from", from.as_str()), ("count", count.as_str()), ("skip", skip.as_str())];
-            let found = self.get("/v1/disputes", &query, DISPUTE).await?.list("/items");
-            disputes.extend(found.iter().filter_map(dispute_of));
-            if found.len() < PAGE_SIZE {
-                break;
-            }
-        }
-        Ok(disputes)
+    /// Returns a page of the disputes that were opened since a time. The token of the next page is the number of
+    /// disputes before it.
+    pub(super) async fn disputes(&self, since: Timestamp, page: Option<&str>) -> Result<DisputePage, PaymentError> {
+        let skip: usize = page.unwrap_or("0").parse().map_err(|_| PaymentError::Rejected {
+            code: None,
+            message: "the token of the page is no number".to_owned(),
+        })?;
+        let (from, count, skipped) = (since.as_seconds().to_string(), PAGE_SIZE.to_string(), skip.to_string());
+        let query = [("from", from.as_str()), ("count", count.as_str()), ("skip", skipped.as_str())];
+        let found = self.get("/v1/disputes", &query, DISPUTE).await?.stated_list("/items");
+        let found = found.ok_or_else(|| lost_response(CallEffect::Reads, "the list has not the documented form"))?;
+        let next = (found.len() >= PAGE_SIZE).then(|| skip.saturating_add(found.len()).to_string());
+        Ok(DisputePage { disputes: found.iter().filter_map(dispute_of).collect(), next })
     }
 }
 

@@ -6,8 +6,8 @@ use omnistack_core::{
     data_environment::DataEnvironment,
     money::Money,
     payment::{
-        CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, NewCheckout, NewCustomer, NewPayment,
-        NewRefund, PaymentError, PaymentMethodSource, PaymentProvider, PaymentStatus, ProviderCheckout,
+        CancelTime, CaptureMode, ChangePreview, CheckoutKind, CheckoutStatus, DisputePage, NewCheckout, NewCustomer,
+        NewPayment, NewRefund, PaymentError, PaymentMethodSource, PaymentProvider, PaymentStatus, ProviderCheckout,
         ProviderCustomer, ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile,
         ProviderRefund, ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
     },
@@ -214,8 +214,8 @@ impl PaymentProvider for RazorpayProvider {
         self.api.dispute(id).await
     }
 
-    async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
-        self.api.disputes(since).await
+    async fn disputes(&self, since: Timestamp, page: Option<&str>) -> Result<DisputePage, PaymentError> {
+        self.api.disputes(since, page).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {

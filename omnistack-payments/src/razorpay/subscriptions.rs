@@ -6,9 +6,9 @@ use omnistack_core::{
     clock::Timestamp,
     money::Money,
     payment::{
-        CancelTime, ChangePreview, ChangeTime, CheckoutKind, CheckoutStatus, NewCheckout, PaymentError,
-        ProviderCheckout, ProviderInvoice, ProviderInvoiceStatus, ProviderSubscription, ProviderSubscriptionStatus,
-        SubscriptionChange, SubscriptionItem,
+        CancelTime, ChangePreview, ChangeTime, CheckoutKind, CheckoutStatus, DiscountDuration, DiscountReduction,
+        NewCheckout, PaymentError, ProviderCheckout, ProviderInvoice, ProviderInvoiceStatus, ProviderSubscription,
+        ProviderSubscriptionStatus, SubscriptionChange, SubscriptionDiscount, SubscriptionItem,
     },
 };
 use serde_json::json;
@@ -31,6 +31,9 @@ const MAX_SEARCH_PAGES: usize = 20;
 const PAGE_SIZE: usize = 100;
 /// Time before the creation of a reference from which subscriptions are searched, for clocks that differ.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60 * 60);
+/// The discount of an offer. Razorpay's API does not state what an offer takes off.
+const OFFER: SubscriptionDiscount =
+    SubscriptionDiscount { reduction: DiscountReduction::Unknown, duration: DiscountDuration::Forever };
 
 /// Returns whether an id is one of a subscription.
 pub(super) fn is_subscription(id: &str) -> bool {
@@ -405,7 +408,7 @@ impl RazorpayApi {
             cancel_at: current.map(|(_, end)| end).filter(|_| ends),
             ended_at: ended_at.filter(|_| status.is_final()),
             collection_paused,
-            discounted: object.text("/offer_id").is_some(),
+            discounts: object.text("/offer_id").map(|_| OFFER).into_iter().collect(),
             latest_invoice: None,
             version: None,
             created_at,

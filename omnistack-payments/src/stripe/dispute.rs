@@ -3,14 +3,15 @@
 use omnistack_core::{
     clock::Timestamp,
     money::Money,
-    payment::{PaymentError, ProviderDispute},
+    payment::{DisputePage, PaymentError, ProviderDispute},
 };
 use serde_json::json;
 
 use super::{
     api::{StripeApi, id_segment},
+    error::unreadable,
     object::StripeObject,
-    payment::{MAX_PAGES, PAGE_SIZE},
+    payment::PAGE_SIZE,
 };
 
 /// The type of object in errors.
@@ -23,20 +24,20 @@ impl StripeApi {
         self.get(DISPUTE, &path, json!({})).await?.read(dispute_of)
     }
 
-    /// Returns the disputes that were opened since a time, the newest 2,000 of them.
-    pub(super) async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
-        let mut query = json!({ "limit": PAGE_SIZE, "created": { "gte": since.as_seconds() } });
-        let mut disputes = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let page = self.get(DISPUTE, "/disputes", query.clone()).await?;
-            disputes.extend(page.object().items("/data").filter_map(dispute_of));
-            let last = page.object().items("/data").last().and_then(|dispute| dispute.owned("/id"));
-            match last.filter(|_| page.object().flag("/has_more")) {
-                Some(last) => query["starting_after"] = json!(last),
-                None => break,
-            }
+    /// Returns a page of the disputes that were opened since a time, the newest first. The token of the next page is the
+    /// id of the last dispute of this one.
+    pub(super) async fn disputes(&self, since: Timestamp, after: Option<&str>) -> Result<DisputePage, PaymentError> {
+        let query = json!({ "limit": PAGE_SIZE, "created": { "gte": since.as_seconds() }, "starting_after": after });
+        let reply = self.get(DISPUTE, "/disputes", query).await?;
+        let list = reply.object();
+        if !list.is_array("/data") {
+            return Err(unreadable(false, "no list"));
         }
-        Ok(disputes)
+        let next = match list.items("/data").last().filter(|_| list.flag("/has_more")) {
+            Some(last) => Some(last.owned("/id").ok_or_else(|| unreadable(false, "a dispute without an id"))?),
+            None => None,
+        };
+        Ok(DisputePage { disputes: list.items("/data").filter_map(dispute_of).collect(), next })
     }
 }
 

@@ -21,18 +21,19 @@ impl<'a> StripeObject<'a> {
         Self(value)
     }
 
-    fn get(self, path: &str) -> Option<&'a Value> {
+    /// Returns the value at a path that is not null.
+    pub(super) fn value(self, path: &str) -> Option<&'a Value> {
         self.0.pointer(path).filter(|value| !value.is_null())
     }
 
     /// Returns the object at a path.
     pub(super) fn object(self, path: &str) -> Option<Self> {
-        self.get(path).filter(|value| value.is_object()).map(Self)
+        self.value(path).filter(|value| value.is_object()).map(Self)
     }
 
     /// Returns the text at a path that is not empty.
     pub(super) fn text(self, path: &str) -> Option<&'a str> {
-        self.get(path)?.as_str().filter(|text| !text.is_empty())
+        self.value(path)?.as_str().filter(|text| !text.is_empty())
     }
 
     /// Returns the text at a path that is not empty.
@@ -42,12 +43,12 @@ impl<'a> StripeObject<'a> {
 
     /// Returns the whole number at a path.
     pub(super) fn integer(self, path: &str) -> Option<i64> {
-        self.get(path)?.as_i64()
+        self.value(path)?.as_i64()
     }
 
     /// Returns whether the value at a path is true.
     pub(super) fn flag(self, path: &str) -> bool {
-        self.get(path).and_then(Value::as_bool).unwrap_or(false)
+        self.value(path).and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// Returns the time at a path, which is in seconds since 1970.
@@ -62,12 +63,12 @@ impl<'a> StripeObject<'a> {
 
     /// Returns whether there is an array at a path. Without one, nothing is known of its items.
     pub(super) fn is_array(self, path: &str) -> bool {
-        self.get(path).is_some_and(Value::is_array)
+        self.value(path).is_some_and(Value::is_array)
     }
 
     /// Returns the items at a path, which is an array or a list of Stripe.
     pub(super) fn items(self, path: &str) -> impl Iterator<Item = StripeObject<'a>> + use<'a> {
-        let found = self.get(path);
+        let found = self.value(path);
         let items = found.and_then(|value| value.as_array().or_else(|| value.get("data")?.as_array()));
         items.into_iter().flatten().map(Self)
     }

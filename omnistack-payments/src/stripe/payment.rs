@@ -30,7 +30,7 @@ const FEE: &str = "latest_charge.balance_transaction";
 /// Number of objects on a page, the largest that Stripe allows.
 pub(super) const PAGE_SIZE: u32 = 100;
 /// Largest number of pages that are searched for a reference.
-pub(super) const MAX_PAGES: u32 = 20;
+const MAX_PAGES: u32 = 20;
 /// Largest difference between the app's clock and Stripe's.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(10 * 60);
 

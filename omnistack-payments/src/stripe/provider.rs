@@ -6,7 +6,7 @@ use omnistack_core::{
     data_environment::DataEnvironment,
     money::Money,
     payment::{
-        CancelTime, ChangePreview, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
+        CancelTime, ChangePreview, DisputePage, MeterReport, MeterReportOutcome, NewCheckout, NewCustomer, NewPayment,
         NewProviderSubscription, NewRefund, PaymentError, PaymentProvider, ProviderCheckout, ProviderCustomer,
         ProviderDispute, ProviderEvent, ProviderInvoice, ProviderPayment, ProviderProfile, ProviderRefund,
         ProviderSubscription, StoredPaymentMethod, SubscriptionChange,
@@ -123,8 +123,8 @@ impl PaymentProvider for StripeProvider {
         self.api.dispute(id).await
     }
 
-    async fn disputes(&self, since: Timestamp) -> Result<Vec<ProviderDispute>, PaymentError> {
-        self.api.disputes(since).await
+    async fn disputes(&self, since: Timestamp, page: Option<&str>) -> Result<DisputePage, PaymentError> {
+        self.api.disputes(since, page).await
     }
 
     async fn payment_methods(&self, customer: &str) -> Result<Vec<StoredPaymentMethod>, PaymentError> {

@@ -51,6 +51,8 @@ on_each_database! {
         let codes: Vec<_> = errors["errors"].as_array().unwrap().iter().map(|error| error["code"].as_str().unwrap()).collect();
         assert_eq!(codes, ["declined", "outcome_unknown", "provider_unavailable"]);
         assert_eq!(errors["errors"][0]["rate"], json!(0.1667));
+        let rates: Vec<_> = errors["providers"].as_array().unwrap().iter().map(|one| &one["calls"]["error_rate"]).collect();
+        assert_eq!(rates, [&json!(0.5), &json!(0.0)]);
 
         let costs = report(&tenant, "costs?period=7d").await;
         let [first, second] = costs["providers"].as_array().unwrap().as_slice() else { panic!("{costs}") };

@@ -5,6 +5,7 @@
 mod attempts;
 mod changes;
 mod crash;
+mod dispute_searches;
 mod disputes;
 mod events;
 mod exports;
@@ -50,6 +51,21 @@ impl Job for ResolvePayments {
     }
 }
 
+/// The module's own job, as its cron enqueues it.
+#[derive(Serialize, Deserialize)]
+struct FindDisputes {}
+
+#[async_trait]
+impl Job for FindDisputes {
+    const NAME: &'static str = "payments.find_disputes";
+    const MAX_ATTEMPTS: u32 = 1;
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
 pub(crate) async fn start(database: TestDatabase) -> TestApp {
     TestApp::start(database, |app| {
         let payments = SERVICES[1..].iter().fold(Payments::from_env(), |module, name| module.fake_service(name));
@@ -62,6 +78,16 @@ pub(crate) async fn start(database: TestDatabase) -> TestApp {
 pub(crate) async fn resolve_due(app: &TestApp) {
     app.jobs().enqueue(NewJob::new(ResolvePayments {})).await.unwrap();
     app.run_jobs().await;
+}
+
+/// Looks for disputes. Webhooks of the fakes that were not delivered are lost.
+pub(crate) async fn find_disputes(app: &TestApp) {
+    let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
+    tx.query("delete from omni_jobs where name = 'payments.deliver_fake_event'").execute().await.unwrap();
+    tx.commit().await.unwrap();
+    app.jobs().enqueue(NewJob::new(FindDisputes {})).await.unwrap();
+    app.run_jobs().await;
+    app.run_events().await;
 }
 
 /// A tenant with test accounts at all services, which are tried in their order.

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod disputes;
 mod orders;
 mod subscriptions;
 

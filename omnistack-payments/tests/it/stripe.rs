@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod disputes;
 mod events;
 mod outcomes;
 mod payments;

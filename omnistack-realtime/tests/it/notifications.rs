@@ -2,7 +2,10 @@
 
 #![cfg(test)]
 
+mod deliveries;
+mod digests;
 mod exports;
+mod outbox;
 
 use std::{
     collections::HashSet,
@@ -13,7 +16,7 @@ use std::{
 use omnistack_core::{
     app::AppBuilder,
     async_trait,
-    db::{self, ErrorKind, Tx},
+    db::{self, Tx},
     email::{FindUserContact, UserContact, UserContacts},
     events::{TenantDeleted, UserDeleted},
     http::{Error, Method},
@@ -209,63 +212,6 @@ async fn set_preferences(client: &TestClient, digest: bool, kinds: Value) -> Tes
 }
 
 on_each_database! {
-    async fn a_notification_commits_and_rolls_back_with_the_caller(database: TestDatabase) {
-        let it = start(database, |app| app).await;
-        let ada = it.app.user();
-        let new = |title: &str| NewNotification::new(user(&ada), "comment.both", title).tenant(tenant(&ada));
-        let db = it.app.db();
-        let mut tx = db.tenant(tenant(&ada)).begin().await.unwrap();
-        it.notifier().notify_in(&mut tx, new("rolled back")).await.unwrap();
-        tx.rollback().await.unwrap();
-        it.app.run_jobs().await;
-        assert_eq!((it.rows().await, it.messages().len(), it.mails(&ada)), (0, 0, 0));
-
-        let mut tx = db.tenant(tenant(&ada)).begin().await.unwrap();
-        it.notifier().notify_in(&mut tx, new("tenant")).await.unwrap();
-        tx.commit().await.unwrap();
-        it.app.clock().advance(MINUTE);
-        let mut tx = db.all_tenants().begin().await.unwrap();
-        it.notifier().notify_in(&mut tx, new("all")).await.unwrap();
-        tx.commit().await.unwrap();
-        it.notify(new("none")).await;
-        it.app.run_jobs().await;
-        assert_eq!(titles(&ada, "").await, ["none", "all", "tenant"]);
-        assert_eq!((it.messages().len(), it.mails(&ada)), (3, 3));
-    }
-
-    async fn a_live_message_has_the_notification_as_the_list_has_it(database: TestDatabase) {
-        let it = start(database, |app| app).await;
-        let ada = it.app.user();
-        let new = NewNotification::new(user(&ada), "comment.live", "Bo commented")
-            .tenant(tenant(&ada))
-            .body("Looks good")
-            .link("/projects/42")
-            .data(json!({ "project": 42 }));
-        it.notify(new).await;
-        let page = ada.get(PATH).await.expect(200).json();
-        let item = page["items"][0].clone();
-        let channel = format!("user:{}", user(&ada));
-        let message = json!({ "type": "notification.created", "notification": item });
-        assert_eq!(it.messages(), [(channel.clone(), message)]);
-        let id = item["id"].as_str().unwrap().to_owned();
-        assert_eq!(
-            item,
-            json!({
-                "id": id, "tenant_id": tenant(&ada), "kind": "comment.live", "title": "Bo commented",
-                "body": "Looks good", "link": "/projects/42", "data": { "project": 42 },
-                "created_at": "2030-01-01T00:00:01Z", "read_at": null,
-            })
-        );
-
-        let read = ada.post(format!("{PATH}/{id}/read"), json!({})).await.expect(200).json();
-        assert_eq!(read["read_at"], "2030-01-01T00:00:01Z");
-        it.app.clock().advance(MINUTE);
-        let again = ada.post(format!("{PATH}/{id}/read"), json!({})).await.expect(200).json();
-        assert_eq!(again, read);
-        ada.post(format!("{PATH}/read-all"), json!({})).await.expect(200);
-        assert_eq!(it.messages(), [(channel, json!({ "type": "notification.read", "id": id }))]);
-    }
-
     async fn lists_have_pages_and_unread_notifications_are_counted(database: TestDatabase) {
         let it = start(database, |app| app).await;
         let ada = it.app.user();
@@ -392,147 +338,6 @@ on_each_database! {
         assert_eq!(ada.get(&path).await.expect(200).json(), expected);
     }
 
-    async fn of_notifications_with_one_key_one_is_stored(database: TestDatabase) {
-        let it = start(database, |app| app).await;
-        let (ada, bo) = (it.app.user(), it.app.user());
-        for client in [&ada, &ada, &bo] {
-            it.notify(NewNotification::new(user(client), "comment.both", "Hello").key("export-7")).await;
-        }
-        it.app.run_jobs().await;
-        for client in [&ada, &bo] {
-            assert_eq!((titles(client, "").await.len(), it.mails(client)), (1, 1));
-        }
-        assert_eq!(it.messages().len(), 2);
-        let other = new_tenant();
-        for tenant in [tenant(&ada), tenant(&ada), other, other] {
-            let new = NewNotification::new(user(&ada), "comment.live", "Hello").tenant(tenant);
-            it.notify(new.key("export-7")).await;
-        }
-        assert_eq!((it.messages().len(), it.rows().await), (2, 4), "each tenant has its own keys");
-    }
-
-    async fn what_is_not_valid_is_refused(database: TestDatabase) {
-        let it = start(database, |app| app).await;
-        let ada = it.app.user();
-        let new = || NewNotification::new(user(&ada), "comment.live", "Hello").tenant(tenant(&ada));
-        for (name, refused) in [
-            ("an unknown kind", NewNotification::new(user(&ada), "comment.unknown", "Hello")),
-            ("an empty title", NewNotification::new(user(&ada), "comment.live", " ")),
-            ("another tenant", new().tenant(new_tenant())),
-            ("a script", new().link("javascript:alert(1)")),
-            ("a list", new().data(json!([1]))),
-        ] {
-            let mut tx = it.app.db().tenant(tenant(&ada)).begin().await.unwrap();
-            let error = it.notifier().notify_in(&mut tx, refused).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidValue, "{name}");
-        }
-        assert_eq!(it.rows().await, 0);
-    }
-
-    async fn a_mail_has_the_text_and_the_link(database: TestDatabase) {
-        let it = start(database, |app| app.set("PUBLIC_URL", "https://shop.example.com")).await;
-        let ada = it.app.user();
-        let new = NewNotification::new(user(&ada), "comment.mail", "Bo mentioned\r\nyou").tenant(tenant(&ada));
-        it.notify(new.body("@Ada: see this").link("/projects/42")).await;
-        it.app.run_jobs().await;
-        let mails = it.app.sent_mails().to(&address(user(&ada)));
-        let mail = mails.last();
-        assert_eq!((mail.subject.as_str(), mail.tenant), ("Bo mentioned  you", Some(tenant(&ada))));
-        assert_eq!(mails.link(), "https://shop.example.com/projects/42");
-        let text = mail.text.as_deref().unwrap();
-        assert!(text.starts_with("@Ada: see this\n\n") && text.contains("“Mentions”"), "{text}");
-        assert!(mail.idempotency_key.is_some());
-    }
-
-    async fn unread_notifications_are_sent_as_one_mail_after_a_while(database: TestDatabase) {
-        let it = start(database, |app| app).await;
-        let (ada, bo) = (it.app.user(), it.app.user());
-        it.directory.germans.lock().unwrap().insert(user(&bo));
-        let elsewhere = new_tenant();
-        let new = |client: &TestClient, title: &str| NewNotification::new(user(client), "comment.live", title);
-        it.notify(new(&ada, "first").tenant(tenant(&ada)).link("/projects/1")).await;
-        it.notify(new(&ada, "second").tenant(elsewhere)).await;
-        it.notify(new(&ada, "seen")).await;
-        it.notify(NewNotification::new(user(&ada), "comment.both", "mailed")).await;
-        it.notify(new(&bo, "Hallo")).await;
-        it.app.run_jobs().await;
-        assert_eq!((it.mails(&ada), it.mails(&bo)), (1, 0));
-        let page = ada.get(PATH).await.expect(200).json();
-        let seen = page["items"].as_array().unwrap().iter().find(|item| item["title"] == "seen").unwrap();
-        ada.post(format!("{PATH}/{}/read", seen["id"].as_str().unwrap()), json!({})).await.expect(200);
-
-        it.app.clock().advance(MINUTE * 29);
-        it.send_digests().await;
-        assert_eq!((it.mails(&ada), it.mails(&bo)), (1, 0));
-        it.app.clock().advance(MINUTE);
-        it.notify(new(&ada, "third")).await;
-        it.send_digests().await;
-        it.send_digests().await;
-        assert_eq!((it.mails(&ada), it.mails(&bo)), (2, 1));
-        let mails = it.app.sent_mails();
-        let digest = mails.clone().to(&address(user(&ada))).last().clone();
-        assert_eq!(digest.subject, "3 unread notifications at Shop");
-        let text = digest.text.unwrap();
-        let lines: Vec<&str> = text.lines().skip(2).take(4).collect();
-        assert_eq!(lines[..3], ["- third", "- second", "- first"]);
-        assert!(lines[3].trim().starts_with("http") && lines[3].ends_with("/projects/1"), "{text}");
-        assert_eq!(mails.to(&address(user(&bo))).last().subject, "1 ungelesene Benachrichtigung bei Shop");
-
-        it.app.clock().advance(DAY);
-        it.send_digests().await;
-        assert_eq!((it.mails(&ada), it.mails(&bo)), (2, 1), "each is mailed once");
-    }
-
-    async fn a_digest_lists_the_newest_and_counts_the_others(database: TestDatabase) {
-        let it = start(database, |app| app).await;
-        let ada = it.app.user();
-        for number in 1..=25 {
-            it.notify(NewNotification::new(user(&ada), "comment.live", format!("number {number}"))).await;
-        }
-        it.app.clock().advance(MINUTE * 31);
-        it.send_digests().await;
-        let mails = it.app.sent_mails().to(&address(user(&ada)));
-        let text = mails.last().text.clone().unwrap();
-        assert_eq!((mails.len(), mails.last().subject.as_str()), (1, "25 unread notifications at Shop"));
-        assert_eq!(text.matches("- number").count(), 20, "{text}");
-        assert!(text.contains("and 5 more"), "{text}");
-    }
-
-    async fn digests_can_be_turned_off(database: TestDatabase) {
-        let it = start(database, |app| app).await;
-        let ada = it.app.user();
-        it.notify(NewNotification::new(user(&ada), "comment.live", "before").tenant(tenant(&ada))).await;
-        set_preferences(&ada, false, json!([])).await.expect(200);
-        it.notify(NewNotification::new(user(&ada), "comment.live", "after").tenant(tenant(&ada))).await;
-        it.app.clock().advance(DAY);
-        it.send_digests().await;
-        assert_eq!(it.mails(&ada), 0);
-    }
-
-    async fn an_app_without_digests_sends_none(database: TestDatabase) {
-        let it = start(database, |app| app.set("NOTIFICATIONS_DIGEST_AFTER", "0s")).await;
-        let ada = it.app.user();
-        it.notify(NewNotification::new(user(&ada), "comment.live", "Hello")).await;
-        it.app.clock().advance(DAY);
-        it.send_digests().await;
-        assert_eq!((it.mails(&ada), titles(&ada, "").await.len()), (0, 1));
-    }
-
-    async fn a_former_member_gets_no_mail_about_the_tenant(database: TestDatabase) {
-        let it = start(database, |app| app).await;
-        let ada = it.app.user();
-        let new = |kind: &str, title: &str| NewNotification::new(user(&ada), kind, title);
-        it.notify(new("comment.both", "mailed").tenant(tenant(&ada))).await;
-        it.notify(new("comment.live", "secret").tenant(tenant(&ada))).await;
-        it.notify(new("comment.live", "own")).await;
-        it.directory.former.lock().unwrap().insert((user(&ada), tenant(&ada)));
-        it.app.clock().advance(MINUTE * 31);
-        it.send_digests().await;
-        let mails = it.app.sent_mails().to(&address(user(&ada)));
-        assert_eq!((mails.len(), mails.last().subject.as_str()), (1, "1 unread notification at Shop"));
-        assert!(!mails.last().text.as_deref().unwrap().contains("secret"));
-    }
-
     async fn notifications_are_kept_for_a_while(database: TestDatabase) {
         let it = start(database, |app| app.set("NOTIFICATIONS_KEEP", "10d")).await;
         let ada = it.app.user();
@@ -567,35 +372,6 @@ on_each_database! {
         it.app.run_jobs().await;
         assert_eq!(titles(&bo, "").await, ["own"]);
         assert_eq!(it.rows().await, 1);
-    }
-
-    async fn tenant_databases_leave_their_notifications_to_the_app(database: TestDatabase) {
-        let it = start(database.with_tenant_databases(), |app| app).await;
-        let ada = it.app.user();
-        let new = |title: &str| NewNotification::new(user(&ada), "comment.both", title).tenant(tenant(&ada));
-        let mut tx = it.app.db().tenant(tenant(&ada)).begin().await.unwrap();
-        it.notifier().notify_in(&mut tx, new("rolled back")).await.unwrap();
-        tx.rollback().await.unwrap();
-        let mut tx = it.app.db().tenant(tenant(&ada)).begin().await.unwrap();
-        it.notifier().notify_in(&mut tx, new("relayed")).await.unwrap();
-        tx.commit().await.unwrap();
-        it.app.run_jobs().await;
-        assert_eq!(titles(&ada, "").await, ["relayed"]);
-        assert_eq!((it.messages().len(), it.mails(&ada), it.rows().await), (1, 1, 1));
-        let page = ada.get(PATH).await.expect(200).json();
-        let id = page["items"][0]["id"].as_str().unwrap();
-        ada.post(format!("{PATH}/{id}/read"), json!({})).await.expect(200);
-        assert_eq!(unread(&ada).await, 0);
-    }
-
-    async fn an_app_without_the_module_stores_none(database: TestDatabase) {
-        let app = TestApp::start(database, |app| app.with(Comments(Directory::default()))).await;
-        let notifier: Notifier = app.app().context().get().unwrap();
-        let mut tx = app.db().begin().await.unwrap();
-        let new = NewNotification::new(Id::from_uuid(Uuid::new_v4()), "comment.live", "Hello");
-        notifier.notify_in(&mut tx, new).await.unwrap();
-        tx.commit().await.unwrap();
-        assert!(!notifier.is_enabled());
     }
 
     /// On PostgreSQL, row-level security hides the rows of other tenants from a query without a condition.

@@ -3,10 +3,13 @@
 use std::{
     str::FromStr as _,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use omnistack_core::db::Migrations;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions,
+};
 
 use super::{TestDatabase, template, variable};
 use crate::random::random_uuid;
@@ -14,7 +17,9 @@ use crate::random::random_uuid;
 /// Error code of PostgreSQL for a database that does not exist.
 const NO_SUCH_DATABASE: &str = "3D000";
 /// First version of PostgreSQL that can copy the files of a template. Without, it logs each page.
-const VERSION_WITH_FILE_COPY: i32 = 150_000;
+const VERSION_WITH_FILE_COPY: u32 = 150_000;
+/// The number of times that sessions are looked for, a millisecond apart, before a database is dropped.
+const MAX_SESSION_CHECKS: usize = 100;
 
 /// A database with a random name, which is created when it is first used.
 #[derive(Debug)]
@@ -52,8 +57,8 @@ impl PostgresDatabase {
         if self.is_created.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (server, sql) = (self.server.clone(), format!("create database {}", self.name));
-        if let Err(error) = run_to_end(async move { execute_on_server(&server, sql).await }) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        if let Err(error) = run_to_end(async move { create_database(&server, &name, None).await }) {
             panic!("can't create a database on the server of TEST_DATABASE_URL: {error}");
         }
     }
@@ -78,19 +83,14 @@ impl PostgresDatabase {
             return;
         }
         let (server, name) = (self.server.clone(), self.name.clone());
-        _ = run_to_end(async move {
-            if has_tenant_databases {
-                drop_tenants(&server, &name).await?;
-            }
-            execute_on_server(&server, format!("drop database {name} with (force)")).await
-        });
+        _ = run_to_end(async move { drop_databases(&server, name, has_tenant_databases).await });
     }
 }
 
 /// Creates a database as a copy of the template of these migrations. Returns `false` if that failed.
 async fn copy_template(server: &PgConnectOptions, name: &str, migrations: &[(&'static str, Migrations)]) -> bool {
     let template = format!("omnistack_template_{}", template::digest(migrations));
-    match create_from(server, name, &template).await {
+    match create_database(server, name, Some(&template)).await {
         Ok(()) => true,
         Err(error) if code(&error).as_deref() == Some(NO_SUCH_DATABASE) => {
             let database = TestDatabase::postgres();
@@ -106,19 +106,20 @@ async fn copy_template(server: &PgConnectOptions, name: &str, migrations: &[(&'s
             if execute_on_server(server, rename).await.is_err() {
                 _ = execute_on_server(server, format!("drop database {migrated}")).await;
             }
-            create_from(server, name, &template).await.is_ok()
+            create_database(server, name, Some(&template)).await.is_ok()
         }
         Err(_) => false,
     }
 }
 
-async fn create_from(server: &PgConnectOptions, name: &str, template: &str) -> sqlx::Result<()> {
+/// Creates a database as a copy of a template, or of the server's default template.
+async fn create_database(server: &PgConnectOptions, name: &str, template: Option<&str>) -> sqlx::Result<()> {
     let mut connection = server.connect().await?;
-    let version = "select current_setting('server_version_num')::integer";
-    let version: i32 = sqlx::query_scalar(version).fetch_one(&mut connection).await?;
-    connection.close().await?;
-    let strategy = if version >= VERSION_WITH_FILE_COPY { " strategy file_copy" } else { "" };
-    execute_on_server(server, format!("create database {name} template {template}{strategy}")).await
+    let template = template.map(|template| format!(" template {template}")).unwrap_or_default();
+    let copies_files = connection.server_version_num().is_some_and(|version| version >= VERSION_WITH_FILE_COPY);
+    let strategy = if copies_files { " strategy file_copy" } else { "" };
+    connection.execute(AssertSqlSafe(format!("create database {name}{template}{strategy}"))).await?;
+    connection.close().await
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
@@ -133,14 +134,35 @@ fn run_to_end(task: impl Future<Output = sqlx::Result<()>> + Send + 'static) -> 
     thread.join().unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
-async fn drop_tenants(server: &PgConnectOptions, name: &str) -> sqlx::Result<()> {
+/// Drops a database, and before it those of its tenants.
+async fn drop_databases(server: &PgConnectOptions, name: String, has_tenant_databases: bool) -> sqlx::Result<()> {
     let mut connection = server.connect().await?;
-    let select = sqlx::query_scalar("select datname::text from pg_database where starts_with(datname, $1)");
-    let tenants: Vec<String> = select.bind(format!("{name}_")).fetch_all(&mut connection).await?;
-    for tenant in tenants {
-        connection.execute(AssertSqlSafe(format!("drop database if exists \"{tenant}\" with (force)"))).await?;
+    let mut names: Vec<String> = Vec::new();
+    if has_tenant_databases {
+        let select = sqlx::query_scalar("select datname::text from pg_database where starts_with(datname, $1)");
+        names = select.bind(format!("{name}_")).fetch_all(&mut connection).await?;
+    }
+    names.push(name);
+    for name in names {
+        end_sessions(&mut connection, &name).await?;
+        connection.execute(AssertSqlSafe(format!("drop database if exists \"{name}\" with (force)"))).await?;
     }
     connection.close().await
+}
+
+/// Ends the sessions of a database. `drop database … with (force)` ends them too, but then looks only after a tenth of
+/// a second whether they have ended.
+async fn end_sessions(connection: &mut PgConnection, name: &str) -> sqlx::Result<()> {
+    let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where datname::text = $1 and usename = current_user";
+    for _ in 0..MAX_SESSION_CHECKS {
+        let open: i64 = sqlx::query_scalar(terminate).bind(name.to_owned()).fetch_one(&mut *connection).await?;
+        if open == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
 }
 
 async fn execute_on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {

@@ -65,9 +65,11 @@ pub(super) struct InboxContent {
 }
 
 /// A row of the inbox with what was sent.
-#[derive(Debug)]
+#[derive(Debug, omnistack_core::db::FromRow)]
 pub(super) struct StoredWebhook {
+    #[sqlx(flatten)]
     pub(super) row: InboxRow,
+    #[sqlx(flatten)]
     pub(super) content: InboxContent,
 }
 

@@ -15,7 +15,7 @@ use omnistack_core::{
 use super::{
     event::WebhookStored,
     headers,
-    model::{InboxContent, InboxRow, ROW_COLUMNS, StoredWebhook},
+    model::{InboxRow, ROW_COLUMNS, StoredWebhook},
 };
 
 /// Longest error that is stored, in characters.
@@ -112,15 +112,10 @@ impl InboxStore {
     /// Returns a webhook of any tenant, for operators and for processing.
     pub(super) async fn get(&self, id: WebhookId) -> Result<Option<StoredWebhook>, db::Error> {
         let mut tx = self.db.all_tenants().begin_read().await?;
-        let sql = format!("select {ROW_COLUMNS} from omni_webhooks where id = $1");
-        let row: Option<InboxRow> = tx.query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional().await?;
-        let sql = "select url, headers, body from omni_webhooks where id = $1";
-        let content: Option<InboxContent> = match row {
-            Some(_) => tx.query(sql).bind(id).fetch_optional().await?,
-            None => None,
-        };
+        let sql = format!("select {ROW_COLUMNS}, url, headers, body from omni_webhooks where id = $1");
+        let webhook = tx.query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional().await?;
         tx.commit().await?;
-        Ok(row.zip(content).map(|(row, content)| StoredWebhook { row, content }))
+        Ok(webhook)
     }
 
     /// Returns a webhook of any tenant without what was sent, for operators.

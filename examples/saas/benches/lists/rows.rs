@@ -29,8 +29,8 @@ const USERS: Sql = Sql {
     postgres: "insert into omni_users (id, email, name, operator, created_at, updated_at)
         select gen_random_uuid(), 'user' || n || '@example.com', case n when 7 then 'Needle' else 'User ' || n end, false,
             to_timestamp(1893456000 + n), to_timestamp(1893456000)
-        from generate_series($1 / 10 + 1, $2 / 10) as n where $3::uuid is not null",
-    sqlite: "with recursive numbers (n) as (select $1 / 10 + 1 union all select n + 1 from numbers where n < $2 / 10)
+        from generate_series($1, $2) as n where $3::uuid is not null",
+    sqlite: "with recursive numbers (n) as (select $1 union all select n + 1 from numbers where n < $2)
         insert into omni_users (id, email, name, operator, created_at, updated_at)
         select randomblob(16), 'user' || n || '@example.com', case n when 7 then 'Needle' else 'User ' || n end, 0,
             strftime('%Y-%m-%dT%H:%M:%S.000000Z', 1893456000 + n, 'unixepoch'), '2030-01-01T00:00:00.000000Z'
@@ -81,7 +81,7 @@ const JOBS: Sql = Sql {
 /// Most rows that a statement inserts, so that it ends within the time limit of statements. A multiple of 10.
 const MAX_ROWS_PER_STATEMENT: usize = 5_000;
 
-/// Adds the rows with these numbers to each table, and a tenth of them to users and tenants.
+/// Adds the rows with these numbers to each table, and a tenth of them to tenants.
 pub(crate) async fn add(db: &Db, tenant: TenantId, from: i64, to: i64) {
     for rows in [PROJECTS, USERS, TENANTS, AUDIT, JOBS] {
         for first in (from..=to).step_by(MAX_ROWS_PER_STATEMENT) {

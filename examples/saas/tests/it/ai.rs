@@ -73,6 +73,19 @@ on_each_database! {
         robot.post(CHAT, hello(FREE_TOKENS - 100)).await.expect(200);
     }
 
+    async fn a_model_without_a_price_answers_and_is_counted(database: TestDatabase) {
+        let app = TestApp::start_with_auth(database, saas::app).await;
+        let (_, robot) = owner_and_robot(&app, &["ai:write"]).await;
+        let mut call = hello(20);
+        call["model"] = json!("fake/fake-tiny");
+        let answered = robot.post(CHAT, call).await.expect(200);
+        assert_eq!(answered.header("x-ai-cost-usd"), None, "an unknown cost is not 0");
+        let metrics = app.anonymous().get("/metrics").await.expect(200).text();
+        let mut lines = metrics.lines().filter(|line| line.starts_with("llm_unpriced_total{"));
+        let counted = lines.find(|line| line.contains(r#"provider="fake""#)).unwrap();
+        assert!(!counted.ends_with(" 0"), "{counted}");
+    }
+
     async fn a_budget_of_the_team_is_kept(database: TestDatabase) {
         let app = TestApp::start_with_auth(database, saas::app).await;
         let (owner, robot) = owner_and_robot(&app, &["ai:write"]).await;

@@ -15,7 +15,7 @@ use omnistack::{
     cache::Cache,
     config::{self, Config, PublicUrl},
     dashboard::Dashboard,
-    email::{Mailer, UserContacts},
+    email::{MailOutbox, Mailer, UserContacts},
     flag_variant::FlagVariants,
     health::Health,
     http::RateLimits,
@@ -209,6 +209,7 @@ async fn the_book_lists_the_values_that_context_always_has() {
     provided![
         AuditLog,
         Mailer,
+        MailOutbox,
         PubSub,
         UsageSink,
         Entitlements,
@@ -260,9 +261,8 @@ fn getting_started_shows_the_screen_that_serve_prints() {
     let port = port.map(|(_, port)| port.trim().to_owned()).unwrap_or_default();
     let password = screen.iter().find_map(|line| Some(between_words(line, "password ", " (")?.to_owned()));
     let password = password.unwrap_or_default();
-    // The example has another name than the app of the page, and the feature `redis`.
+    // The example has another name than the app of the page.
     screen[1] = screen[1].replace(&format!("Acme {}", env!("CARGO_PKG_VERSION")), "acme 0.1.0");
-    screen.retain(|line| !line.starts_with("  redis "));
     let printed = screen.join("\n").replace(&format!(":{port}"), ":8080").replace(&password, "…");
 
     let page = read("docs/src/getting-started.md");

@@ -21,4 +21,5 @@ mod pipe;
 mod plan_limits;
 mod projects;
 mod rollout;
+mod settings;
 mod webhooks;

@@ -1,5 +1,7 @@
 //! Tests of what operators run: reports, clean-up, seeds, backups and maintenance, by the commands of the program.
 
+mod killed_backup;
+
 use std::{
     path::Path,
     process::{Command, Output},
@@ -13,11 +15,17 @@ use serde_json::json;
 
 const PROJECTS: &str = "/api/v1/app/projects";
 
-/// Runs a command of the program in a directory, on a database.
-async fn run_command(folder: &Path, url: &str, line: &str) -> Output {
+/// Returns a command of the program in a directory, on a database.
+fn command(folder: &Path, url: &str, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_saas"));
     command.current_dir(folder).args(line.split_whitespace());
     command.env("DATABASE_URL", url).env("APP_ENV", "test").env("LOG_LEVEL", "error");
+    command
+}
+
+/// Runs a command of the program in a directory, on a database.
+async fn run_command(folder: &Path, url: &str, line: &str) -> Output {
+    let mut command = command(folder, url, line);
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Documentation: <https://docs.github.com/en/rest/repos/contents>, `…/git/refs`, `…/pulls/pulls`.
 
+mod settings;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +23,8 @@ use reqwest::Url;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+pub(in crate::fix) use settings::GitHubSettings;
+
 use super::{
     CodeBranch, CodeChange, CodeFile, CodeHost, CodeHostError, CodeHostErrorKind, NewPullRequest, PullRequest,
 };
@@ -34,19 +38,6 @@ const MAX_MESSAGE_CHARS: usize = 300;
 
 /// Characters that are encoded in a segment of a path.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-omnistack_core::settings! {
-    /// Pull requests on GitHub.
-    pub(crate) struct GitHubSettings {
-        /// The token of the app at GitHub, with the permissions to read and write contents and pull requests.
-        pub(crate) token: Option<SecretString> = "AI_GITHUB_TOKEN";
-        /// The address of GitHub's API. GitHub Enterprise has another one.
-        pub(crate) url: String = "AI_GITHUB_URL", default "https://api.github.com";
-        /// The repositories that tenants may use: `TENANT=owner/name` for one tenant, `*=owner/name` for all, and
-        /// `TENANT=owner/*` for all repositories of an owner. No other repository is used.
-        pub(crate) repositories: Vec<RepositoryGrant> = "AI_GITHUB_REPOSITORIES";
-    }
-}
 
 /// The permission of a tenant to use a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use crate::{
 /// Fields that are never sent, whatever the request says: those that the gateway sets, and old names of others.
 const RESERVED_FIELDS: [&str; 5] = ["messages", "model", "stream", "stream_options", "tools"];
 
-/// Fields that are not sent, and that a caller would miss: several answers, and the predecessors of tools.
-const REFUSED_FIELDS: [&str; 3] = ["function_call", "functions", "n"];
+/// Fields that are not sent, and that a caller would miss: several answers, the predecessors of tools, and a field that
+/// only Responses have.
+const REFUSED_FIELDS: [&str; 4] = ["function_call", "functions", "n", "truncation"];
 
 /// Longest name of a field that a warning repeats, in characters.
 const MAX_NAME_CHARS: usize = 64;

@@ -31,6 +31,20 @@ on_each_database! {
         act(&user, &fix, "approve").await.expect_error(409, "FIX_STATE_CONFLICT");
     }
 
+    async fn the_provider_of_the_request_is_asked(database: TestDatabase) {
+        let Setup { app, model, .. } = start(database, &[]).await;
+        let user = app.user();
+        let result = add_result(&user, json!({})).await;
+        for (provider, status) in [("fake", "proposed"), ("absent", "failed")] {
+            let path = format!("/api/v1/app/fixes/generate/{result}?provider={provider}");
+            let queued = user.post(path, json!({})).await.expect(202).json();
+            model.answer(PATCH, 80);
+            app.run_jobs().await;
+            assert_eq!(get(&user, queued["fix_id"].as_str().unwrap()).await["status"], status, "{provider}");
+        }
+        assert_eq!(model.asked().len(), 1, "no other provider is asked");
+    }
+
     async fn a_model_that_fails_for_good_ends_the_fix(database: TestDatabase) {
         let Setup { app, model, .. } = start(database, &[]).await;
         let user = app.user();

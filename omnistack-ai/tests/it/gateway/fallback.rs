@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use axum::response::IntoResponse as _;
+use futures_util::future::join_all;
 use omnistack_ai::{LlmErrorKind as K, Part, RateLimitLevel, RateLimitLevels, StopKind};
 use omnistack_testkit::TestDatabase;
 use serde_json::json;
@@ -57,6 +59,53 @@ async fn the_last_failure_is_returned_if_no_provider_answers() {
     assert_eq!(upstream_error(failed).kind, K::Unauthorized);
     assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
     assert_eq!(ledger(&app).await, ["failed"]);
+}
+
+/// Returns a rate limit of the provider that ends after a time.
+fn limited(after: Duration) -> Step {
+    let mut error = error(K::RateLimited);
+    error.retry_after = Some(after);
+    Step::Fail(error)
+}
+
+/// Returns whether a wait is 20 seconds, or a little longer.
+fn is_about_20_seconds(wait: Duration) -> bool {
+    (Duration::from_secs(20)..=Duration::from_secs(23)).contains(&wait)
+}
+
+/// The caller is told the shortest wait, by the provider's error and by the app's own.
+#[tokio::test]
+async fn the_shortest_wait_of_all_accounts_is_passed_on() {
+    let first = TestLlm::with_account("fake", "one", [limited(Duration::from_secs(20))]);
+    let second = TestLlm::with_account("second", "other", [limited(Duration::from_secs(50))]);
+    let app = start_plain(&first, &second).await;
+    let failed = upstream_error(gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err());
+    assert_eq!(failed.kind, K::RateLimited);
+    assert!(failed.retry_after.is_some_and(is_about_20_seconds), "{:?}", failed.retry_after);
+    let refused = refusal(gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap_err());
+    let response = refused.into_response();
+    let seconds = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(is_about_20_seconds(Duration::from_secs(seconds)), "{seconds}");
+    assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
+}
+
+/// A provider that limits every fifth request: retries do not make more errors of it, and it is not avoided.
+#[tokio::test]
+async fn callers_get_no_more_errors_than_the_provider_sends() {
+    const CALLS: usize = 100;
+    let step = |number: usize| if number % 5 == 0 { limited(Duration::from_millis(10)) } else { reply("hi") };
+    let first = TestLlm::new("fake", (0..2 * CALLS).map(step).collect::<Vec<_>>());
+    let second = TestLlm::new("second", []);
+    let app =
+        start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_RATE_LIMIT_WAIT", "5s"), ai)).await;
+    let gateway = gateway(&app);
+    let calls = (0..CALLS).map(|_| gateway.complete(tenant(), ask("hello"), options().provider("fake")));
+    let failed = join_all(calls).await.into_iter().filter(Result::is_err).count();
+    let limits = first.requests().len().div_ceil(5);
+    assert!(limits >= CALLS / 5 && failed <= limits / 2, "{failed} of {limits}");
+    let providers = app.operator().get("/api/v1/admin/ai/providers").await.expect(200).json();
+    let health = &providers["items"][0]["models"][0];
+    assert_eq!((&health["consecutive_failures"], &health["avoided"]), (&json!(0), &json!(false)), "{health}");
 }
 
 /// Two deployments of one account: after a 429 neither is asked before its time.

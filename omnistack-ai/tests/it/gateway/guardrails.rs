@@ -3,12 +3,15 @@
 #![cfg(test)]
 
 use async_trait::async_trait;
-use omnistack_ai::{AiCaller, ContentModeration, LlmErrorKind as K, PromptInjectionCheck, TextClassifier};
+use omnistack_ai::{
+    AiCaller, ChatRequest, ContentModeration, LlmErrorKind as K, Message, Part, PromptInjectionCheck, Role,
+    TextClassifier, ToolCall, ToolResult,
+};
 use omnistack_core::BoxError;
 use omnistack_testkit::TestDatabase;
 
 use super::{
-    ask, gateway, ledger, options, read, refusal, start, tenant,
+    ROUTE, ask, gateway, ledger, options, read, refusal, start, tenant,
     test_llm::{TestLlm, fail, reply},
 };
 
@@ -45,6 +48,29 @@ async fn content_is_refused_before_any_cost() {
     }
     assert!(ledger(&app).await.is_empty());
     gateway(&app).complete(tenant(), ask("a text"), options()).await.unwrap();
+}
+
+/// The app's own instructions are no injection; those in a result of a tool are.
+#[tokio::test]
+async fn instructions_that_a_tool_returns_are_refused() {
+    let (first, second) = (TestLlm::new("fake", [reply("good")]), TestLlm::new("second", []));
+    let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| {
+        (app, ai.guardrail(PromptInjectionCheck::new(Words)))
+    })
+    .await;
+    let conversation = |system: &str, result: &str| {
+        let call = Part::ToolCall(ToolCall::new("1", "read", "{}"));
+        let messages = [
+            Message::system(system),
+            Message::user("Read it."),
+            Message::new(Role::Assistant, vec![call]),
+            Message::tool_results([ToolResult::text("1", result)]),
+        ];
+        ChatRequest::new(ROUTE, messages)
+    };
+    gateway(&app).complete(tenant(), conversation("a bad text", "fine"), options()).await.unwrap();
+    let injected = gateway(&app).complete(tenant(), conversation("fine", "a bad text"), options()).await;
+    assert_eq!(refusal(injected.unwrap_err()).code(), "CONTENT_REFUSED");
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ async fn a_call_whose_caller_has_left_is_completed_to_learn_its_usage() {
     go.notify_one();
     for _ in 0..10_000 {
         if ledger(&app).await == ["succeeded"] {
+            // The whole answer is paid.
+            assert_eq!(amounts(&app).await, [(10, 5, Some(10 * 100_000 + 5 * 500_000))]);
             return;
         }
         tokio::task::yield_now().await;

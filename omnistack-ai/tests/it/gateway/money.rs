@@ -39,6 +39,13 @@ async fn with_budget(app: &TestApp, limits: Value) -> AiCaller {
     AiCaller::of_tenant(client.identity().unwrap().tenant.unwrap())
 }
 
+async fn expect_nothing_reserved(app: &TestApp) {
+    let mut tx = app.db().all_tenants().begin_read().await.unwrap();
+    let reserved: Vec<(i64,)> = tx.query("select reserved_tokens from omni_ai_budget_uses").fetch_all().await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!reserved.is_empty() && reserved.iter().all(|(tokens,)| *tokens == 0), "{reserved:?}");
+}
+
 fn expect_over_budget(refused: &Error) {
     assert_eq!((refused.status().as_u16(), refused.code()), (402, "AI_BUDGET_EXCEEDED"));
 }
@@ -72,6 +79,19 @@ async fn an_answer_whose_tokens_the_provider_does_not_count_is_estimated() {
     assert_eq!(amounts(&app).await, [total(answer.call.usage)]);
 }
 
+/// A provider can answer by another model, whose price counts.
+#[tokio::test]
+async fn the_model_that_answers_is_priced() {
+    let mut response = reply_of(vec![Part::text("hi")], StopKind::Stop);
+    response.model = "fake-large".into();
+    let first = TestLlm::new("fake", [Step::Reply(Box::new(response))]);
+    let app = start_plain(&first, &TestLlm::new("second", [])).await;
+    let call = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap().call;
+    assert_eq!((call.asked_model.as_str(), call.model.as_str()), (super::ROUTE, "fake-large"));
+    assert_eq!(call.attempts[0].model, super::MODEL);
+    assert_eq!(amounts(&app).await, [(10, 5, Some(10 * 2_000_000 + 5 * 10_000_000))]);
+}
+
 /// An estimate stays within what was reserved.
 #[tokio::test]
 async fn an_estimate_is_never_more_than_the_reservation() {
@@ -88,15 +108,23 @@ async fn an_estimate_is_never_more_than_the_reservation() {
 
 #[tokio::test]
 async fn both_turns_of_a_repair_count_although_one_is_estimated() {
-    let first = TestLlm::new("fake", [reply("no"), uncounted(r#"{"n":1} "#)]);
+    let valid = || uncounted(r#"{"n":1} "#);
+    let first = TestLlm::new("fake", [valid(), reply("no"), valid(), uncounted(&"no ".repeat(40)), valid()]);
     let app = start_plain(&first, &TestLlm::new("second", [])).await;
     let mut request = ChatRequest::new(super::ROUTE, [Message::user("a number")]);
     let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] });
     request.output = OutputFormat::JsonSchema { name: "number".into(), schema, strict: false };
-    let answer = gateway(&app).complete(tenant(), request, options()).await.unwrap();
+    let gateway = gateway(&app);
+    let call = || gateway.complete(tenant(), request.clone(), options());
+    let of_one_turn = call().await.unwrap().call.usage;
+    let answer = call().await.unwrap();
     assert!(answer.call.usage_is_estimated);
-    assert!(answer.call.usage.input > 10, "{:?}", answer.call.usage);
+    assert!(answer.call.usage.input > 10 + of_one_turn.input, "{:?}", answer.call.usage);
     assert_eq!(answer.call.usage.output, 5 + 2);
+    // The input of the second turn has the first answer, of 30 tokens, and the problems.
+    let of_both = call().await.unwrap().call.usage;
+    assert!(of_both.input > 2 * of_one_turn.input + 30, "{of_both:?}");
+    assert_eq!(of_both.output, 30 + 2);
 }
 
 /// A call that may be repaired reserves both turns; a stream is not repaired.
@@ -118,11 +146,42 @@ async fn the_repair_turn_is_reserved() {
     expect_over_budget(&refusal(gateway(&app).complete(tight, request.clone(), options()).await.unwrap_err()));
     assert_eq!(read(gateway(&app).stream(tight, request, options()).await.unwrap()).await.text(), answer);
     gateway(&app).complete(tight, plain, options()).await.unwrap();
+    expect_nothing_reserved(&app).await;
+}
 
-    let mut tx = app.db().all_tenants().begin_read().await.unwrap();
-    let reserved: Vec<(i64,)> = tx.query("select reserved_tokens from omni_ai_budget_uses").fetch_all().await.unwrap();
-    tx.commit().await.unwrap();
-    assert!(!reserved.is_empty() && reserved.iter().all(|(tokens,)| *tokens == 0), "{reserved:?}");
+/// Without a maximum, that of the model is reserved, or the setting if it is smaller. The provider gets no maximum.
+#[tokio::test]
+async fn a_call_without_a_maximum_is_reserved_and_not_changed() {
+    for (most_of_model, reserved) in [(100, 100), (100_000, 200)] {
+        let first = TestLlm::new("fake", [reply("hi")]);
+        let models = super::toml_file(&format!(
+            "[[models]]\nprovider = 'fake'\nid = 'fake-small'\nmax_output = {most_of_model}\n\
+             prices = [{{ input = 100000, output = 500000 }}]\n"
+        ));
+        let app = start(TestDatabase::sqlite(), (&first, &TestLlm::new("second", [])), |app, ai| {
+            (app.set("AI_MODELS_FILE", models).set("AI_RESERVED_OUTPUT_TOKENS", "200"), ai)
+        })
+        .await;
+        let call = async |caller| gateway(&app).complete(caller, ask("hello"), options().provider("fake")).await;
+        let tight = with_budget(&app, json!({ "limit_tokens": reserved })).await;
+        expect_over_budget(&refusal(call(tight).await.unwrap_err()));
+        let enough = with_budget(&app, json!({ "limit_tokens": reserved + 50 })).await;
+        call(enough).await.unwrap();
+        assert_eq!(first.requests()[0].max_output_tokens, None);
+    }
+}
+
+/// A panic of a provider is an error of the app, and its call is settled.
+#[tokio::test]
+async fn a_provider_that_panics_leaves_nothing_reserved() {
+    // It is asked more often than its script says.
+    let app = start_plain(&TestLlm::new("fake", []), &TestLlm::new("second", [])).await;
+    let caller = with_budget(&app, json!({ "limit_tokens": 10_000 })).await;
+    let failed = refusal(gateway(&app).complete(caller, ask("hello"), options()).await.unwrap_err());
+    assert_eq!(failed.status().as_u16(), 500);
+    settle_dropped(&app).await;
+    assert_eq!(ledger(&app).await, ["cancelled"]);
+    expect_nothing_reserved(&app).await;
 }
 
 /// The price of an unknown tier is that of the most expensive one, so that its name is no way around a budget.

@@ -3,14 +3,14 @@
 #![cfg(test)]
 #![cfg(feature = "providers")]
 
-use omnistack_ai::Ai;
+use omnistack_ai::{Ai, Media, Part, Role};
 use omnistack_testkit::{
     TestApp, TestDatabase,
     llm::{Scripted, ScriptedUpstream, ScriptedUsage},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{CallOptions, ChatRequest, Message, gateway, options, read, tenant};
+use super::{CallOptions, ChatRequest, Message, gateway, options, read, refusal, tenant};
 
 /// Starts an app whose only provider is an upstream with the API of OpenAI.
 async fn start(upstream: &ScriptedUpstream) -> TestApp {
@@ -43,6 +43,39 @@ async fn the_rate_limits_in_headers_are_seen_by_operators() {
     let upstream = providers.iter().find(|provider| provider["name"] == "upstream").unwrap();
     let health = &upstream["models"][0];
     assert_eq!((&health["remaining_requests"], &health["remaining_tokens"]), (&json!(3), &json!(1_000)), "{health}");
+}
+
+/// The image has the type of its bytes, whatever its server says.
+#[tokio::test]
+async fn an_image_at_a_url_is_fetched_for_a_provider_that_fetches_none() {
+    const JPEG: &[u8] = b"\xFF\xD8\xFF\xE0....";
+    let (upstream, images) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    upstream.respond(Scripted::gemini("a house", ScriptedUsage::new(10, 5)));
+    images.respond(Scripted::status(200).header("content-type", "image/png").body(JPEG));
+    images.respond(Scripted::status(200).header("content-type", "image/jpeg").body([JPEG, &[0; 2_000]].concat()));
+    let app = TestApp::start(TestDatabase::sqlite(), |app| {
+        app.set("GEMINI_API_KEY", "key")
+            .set("GEMINI_BASE_URL", upstream.url())
+            .set("HTTP_CLIENT_ALLOWED_NETWORKS", "127.0.0.0/8")
+            .set("AI_MAX_MEDIA_BYTES", "1024")
+            // The server of the images is on this machine.
+            .set("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "true")
+            .with(Ai::from_env())
+    })
+    .await;
+    let ask = || {
+        let image = Part::Image(Media::url(format!("{}/house.png", images.url())));
+        ChatRequest::new("scripted-model", [Message::new(Role::User, vec![Part::text("What is it?"), image])])
+    };
+    let gateway = gateway(&app);
+    let answer = gateway.complete(tenant(), ask(), options().provider("gemini")).await.unwrap();
+    assert_eq!(answer.response.text(), "a house");
+    let sent: Value = serde_json::from_str(&upstream.requests()[0].text()).unwrap();
+    let data = json!({ "inlineData": { "mimeType": "image/jpeg", "data": "/9j/4C4uLi4=" } });
+    assert_eq!(sent["contents"][0]["parts"][1], data, "{sent}");
+
+    let refused = refusal(gateway.complete(tenant(), ask(), options().provider("gemini")).await.unwrap_err());
+    assert_eq!((refused.status().as_u16(), upstream.requests().len()), (422, 1), "the image is too large: {refused}");
 }
 
 /// An error as the first event of a 200 stream is repeated, because the caller has seen nothing yet.

@@ -9,6 +9,7 @@ const counted = (...request) => {
 };
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, fetch: counted });
 const messages = [{ role: "user", content: "Say hello." }];
+const input = "Say hello.";
 const parameters = { type: "object", properties: { city: { type: "string" } } };
 const schema = { ...parameters, required: ["city"], additionalProperties: false };
 
@@ -44,9 +45,9 @@ const cases = {
     return { found: false };
   },
   async embeddings() {
-    const input = { model: "fake-embedding", input: "abc" };
-    const standard = await client.embeddings.create(input);
-    const floats = await client.embeddings.create({ ...input, encoding_format: "float" });
+    const request = { model: "fake-embedding", input: "abc" };
+    const standard = await client.embeddings.create(request);
+    const floats = await client.embeddings.create({ ...request, encoding_format: "float" });
     return { default: standard.data[0].embedding, float: floats.data[0].embedding };
   },
   async schema() {
@@ -58,6 +59,57 @@ const cases = {
     const tools = [{ type: "function", function: { name: "weather", parameters } }];
     const answer = await client.chat.completions.create({ model, messages, tools });
     return { arguments: answer.choices[0].message.tool_calls[0].function.arguments };
+  },
+  async respond() {
+    const answer = await client.responses.create({ model, input, instructions: "Be brief.", store: false });
+    return { text: answer.output_text, status: answer.status, total_tokens: answer.usage.total_tokens };
+  },
+  async respond_stream() {
+    let text = "";
+    const events = client.responses.stream({ model, input });
+    for await (const event of events) {
+      if (event.type === "response.output_text.delta") text += event.delta;
+    }
+    const answer = await events.finalResponse();
+    return { text, whole: answer.output_text, total_tokens: answer.usage.total_tokens };
+  },
+  async respond_abort() {
+    const events = await client.responses.create({ model, input, stream: true });
+    for await (const event of events) {
+      if (event.type === "response.output_text.delta") {
+        events.controller.abort();
+        return { text: event.delta };
+      }
+    }
+  },
+  async respond_schema() {
+    const format = { type: "json_schema", name: "place", schema, strict: true };
+    const answer = await client.responses.create({ model, input: "Where?", text: { format } });
+    return JSON.parse(answer.output_text);
+  },
+  async respond_tools() {
+    const tools = [{ type: "function", name: "weather", parameters }];
+    const conversation = [{ role: "user", content: "Weather?" }];
+    let given = "";
+    const events = client.responses.stream({ model, input: conversation, tools });
+    for await (const event of events) {
+      if (event.type === "response.function_call_arguments.delta") given += event.delta;
+    }
+    const answer = await events.finalResponse();
+    const [call] = answer.output;
+    const output = { type: "function_call_output", call_id: call.call_id, output: "sun" };
+    await client.responses.create({ model, input: [...conversation, ...answer.output, output], tools });
+    return { arguments: given, whole: call.arguments };
+  },
+  async respond_error() {
+    let text = "";
+    try {
+      for await (const event of await client.responses.create({ model, input, stream: true })) {
+        if (event.type === "response.output_text.delta") text += event.delta;
+      }
+    } catch (failure) {
+      return { text, message: failure.message, code: failure.code };
+    }
   },
   async error() {
     try {

@@ -16,6 +16,7 @@ weather = {
     "type": "function",
     "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
 }
+flat_weather = {"type": "function", **weather["function"]}
 schema = {
     "type": "object",
     "properties": {"city": {"type": "string"}},
@@ -56,7 +57,14 @@ def models():
 def embeddings():
     default = client.embeddings.create(model="fake-embedding", input="abc")
     floats = client.embeddings.create(model="fake-embedding", input="abc", encoding_format="float")
-    return {"default": list(map(float, default.data[0].embedding)), "float": floats.data[0].embedding}
+    vectors = {"default": list(map(float, default.data[0].embedding)), "float": floats.data[0].embedding}
+    return {**vectors, "numpy": sys.modules.get("numpy") is not None}
+
+
+def embeddings_without_numpy():
+    # An import of it fails from now on.
+    sys.modules["numpy"] = None
+    return embeddings()
 
 
 def schema_case():
@@ -85,14 +93,73 @@ def retries():
         return {"requests": len(sent)}
 
 
+def respond():
+    answer = client.responses.create(model=model, input="Say hello.", instructions="Be brief.", store=False)
+    return {"text": answer.output_text, "status": answer.status, "total_tokens": answer.usage.total_tokens}
+
+
+def respond_stream():
+    text = ""
+    with client.responses.stream(model=model, input="Say hello.") as events:
+        for event in events:
+            if event.type == "response.output_text.delta":
+                text += event.delta
+        answer = events.get_final_response()
+    return {"text": text, "whole": answer.output_text, "total_tokens": answer.usage.total_tokens}
+
+
+def respond_abort():
+    with client.responses.create(model=model, input="Say hello.", stream=True) as events:
+        for event in events:
+            if event.type == "response.output_text.delta":
+                return {"text": event.delta}
+
+
+def respond_schema():
+    form = {"type": "json_schema", "name": "place", "schema": schema, "strict": True}
+    answer = client.responses.create(model=model, input="Where?", text={"format": form})
+    return json.loads(answer.output_text)
+
+
+def respond_tools():
+    arguments = ""
+    conversation = [{"role": "user", "content": "Weather?"}]
+    with client.responses.stream(model=model, input=conversation, tools=[flat_weather]) as events:
+        for event in events:
+            if event.type == "response.function_call_arguments.delta":
+                arguments += event.delta
+        answer = events.get_final_response()
+    call = answer.output[0]
+    conversation += answer.output
+    conversation.append({"type": "function_call_output", "call_id": call.call_id, "output": "sun"})
+    client.responses.create(model=model, input=conversation, tools=[flat_weather])
+    return {"arguments": arguments, "whole": call.arguments}
+
+
+def respond_error():
+    text = ""
+    try:
+        for event in client.responses.create(model=model, input="Say hello.", stream=True):
+            text += event.delta if event.type == "response.output_text.delta" else ""
+    except openai.APIError as failure:
+        return {"text": text, "message": failure.message, "code": failure.code}
+
+
 cases = {
     "chat": chat,
     "stream": stream,
     "abort": abort,
     "models": models,
     "embeddings": embeddings,
+    "embeddings_without_numpy": embeddings_without_numpy,
     "schema": schema_case,
     "tools": tools,
+    "respond": respond,
+    "respond_stream": respond_stream,
+    "respond_abort": respond_abort,
+    "respond_schema": respond_schema,
+    "respond_tools": respond_tools,
+    "respond_error": respond_error,
     "error": error,
     "retries": retries,
 }

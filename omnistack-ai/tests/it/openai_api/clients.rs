@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use omnistack_ai::{LlmError, LlmErrorKind, Part, ToolCall};
+use omnistack_ai::{ChatEvent, LlmError, LlmErrorKind, Part, Role, ToolCall};
 use omnistack_testkit::TestDatabase;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -69,6 +69,48 @@ async fn openais_clients_work() {
         assert_eq!(case("schema").await["city"], "Rome");
         provider.answer_with(vec![Part::ToolCall(ToolCall::new("c1", "weather", r#"{"city":"Rome"}"#))]);
         assert_eq!(case("tools").await["arguments"], r#"{"city":"Rome"}"#);
+        server.shut_down().await;
+    }
+}
+
+/// The client asks for Base64, and decodes it by numpy if it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn embeddings_are_read_with_and_without_numpy() {
+    for (case, has_numpy) in [("embeddings", true), ("embeddings_without_numpy", false)] {
+        let read = run_alone(python(), case, &ScriptedProvider::default()).await;
+        assert_eq!((&read["default"], &read["numpy"]), (&json!([0.5, -1.25, 3.0]), &json!(has_numpy)), "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn openais_clients_read_responses() {
+    for command in [python as fn() -> Command, node] {
+        let provider = ScriptedProvider::default();
+        let app = start(TestDatabase::sqlite(), &provider).await;
+        let server = app.listen_with_defaults().await;
+        let (url, key) = (format!("http://{}/v1", server.address), key(&app));
+        let case = |name: &'static str| run(command(), name, &url, key.token().unwrap());
+        let whole = json!({ "text": "Hello world!", "status": "completed", "total_tokens": 15 });
+        assert_eq!(case("respond").await, whole);
+        let streamed = json!({ "text": "Hello world!", "whole": "Hello world!", "total_tokens": 15 });
+        assert_eq!(case("respond_stream").await, streamed);
+        assert_eq!(case("respond_abort").await["text"], "Hello ");
+        provider.answer_with(vec![Part::text(r#"{"city":"Rome"}"#)]);
+        assert_eq!(case("respond_schema").await["city"], "Rome");
+        provider.answer_with(vec![Part::ToolCall(ToolCall::new("c1", "weather", r#"{"city":"Rome"}"#))]);
+        let called = case("respond_tools").await;
+        assert_eq!(called, json!({ "arguments": r#"{"city":"Rome"}"#, "whole": r#"{"city":"Rome"}"# }));
+        let roles: Vec<_> = provider.last_request().messages.iter().map(|message| message.role).collect();
+        assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool], "the client sends the call and its result back");
+        provider.stream_with(vec![
+            Ok(ChatEvent::Start { id: "r".into(), model: MODEL.into() }),
+            Ok(ChatEvent::Text { index: 0, delta: "Hel".into() }),
+            Err(LlmError::new(LlmErrorKind::Failed, "fake", "it broke")),
+        ]);
+        let raised = json!({ "text": "Hel", "message": "it broke", "code": "provider_failed" });
+        assert_eq!(case("respond_error").await, raised);
         server.shut_down().await;
     }
 }

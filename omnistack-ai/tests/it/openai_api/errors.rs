@@ -7,7 +7,11 @@ use omnistack_core::identity::Permissions;
 use omnistack_testkit::{TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 
-use super::{CHAT, ScriptedProvider, chat, key, key_with, start};
+use super::{
+    CHAT, ScriptedProvider, chat, key, key_with,
+    responses::{RESPONSES, respond},
+    start,
+};
 
 /// Asserts that a response is an error in OpenAI's form, and returns its type and code.
 fn openai_error(response: &TestResponse) -> [String; 2] {
@@ -104,6 +108,20 @@ on_each_database! {
         for field in fields {
             for value in &values {
                 let response = client.post(CHAT, chat(json!({ field: value }))).await;
+                assert!(response.status.as_u16() < 500, "{field} {value}: {}", response.text());
+                if response.status.is_client_error() {
+                    openai_error(&response);
+                }
+            }
+        }
+        let fields = [
+            "model", "input", "instructions", "stream", "stream_options", "max_output_tokens", "temperature", "top_p",
+            "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "include", "metadata", "truncation",
+            "store", "background", "previous_response_id", "max_tool_calls", "top_logprobs", "service_tier", "user",
+        ];
+        for field in fields {
+            for value in &values {
+                let response = client.post(RESPONSES, respond(json!({ field: value }))).await;
                 assert!(response.status.as_u16() < 500, "{field} {value}: {}", response.text());
                 if response.status.is_client_error() {
                     openai_error(&response);

@@ -103,12 +103,12 @@ impl InvoiceRow {
             ("environment", self.environment.parse::<DataEnvironment>().is_ok()),
             ("kind", InvoiceKind::from_stored(&self.kind).is_some()),
             ("status", InvoiceStatus::from_stored(&self.status).is_some()),
-            ("currency", Currency::from_code(&self.currency).is_some()),
         ] {
             if !is_readable {
                 return Err(db::Error::unreadable("omni_invoices", self.id, column));
             }
         }
+        self.currency()?;
         Ok(self)
     }
 
@@ -146,8 +146,13 @@ impl InvoiceRow {
         InvoiceStatus::from_stored(&self.status).unwrap_or(InvoiceStatus::Draft)
     }
 
-    pub(in crate::invoice) fn currency(&self) -> Currency {
-        Currency::from_code(&self.currency).unwrap_or(Currency::XXX)
+    /// Returns the currency.
+    ///
+    /// # Errors
+    /// Fails if the stored code can't be read.
+    pub(in crate::invoice) fn currency(&self) -> Result<Currency, db::Error> {
+        let unreadable = || db::Error::unreadable("omni_invoices", self.id, "currency");
+        Currency::from_code(&self.currency).ok_or_else(unreadable)
     }
 
     /// Returns the number with its prefix. Numbers of tests begin with `TEST-`.
@@ -182,12 +187,9 @@ impl InvoiceRow {
         self.kind() == InvoiceKind::Invoice && self.number.is_some() && self.total <= self.credits_amount
     }
 
-    fn due(&self) -> Money {
-        Money::new(self.balance().max(0), self.currency())
-    }
-
-    pub(in crate::invoice) fn list_item(self) -> InvoiceListItem {
-        InvoiceListItem {
+    pub(in crate::invoice) fn list_item(self) -> Result<InvoiceListItem, db::Error> {
+        let currency = self.currency()?;
+        Ok(InvoiceListItem {
             id: self.id,
             tenant_id: self.tenant_id,
             environment: self.environment(),
@@ -195,12 +197,12 @@ impl InvoiceRow {
             status: self.status(),
             number: self.number_text(),
             period: self.period(),
-            total: Money::new(self.total, self.currency()),
-            due: self.due(),
+            total: Money::new(self.total, currency),
+            due: Money::new(self.balance().max(0), currency),
             issued_at: self.issued_at,
             due_at: self.due_at,
             created_at: self.created_at,
-        }
+        })
     }
 }
 
@@ -332,7 +334,7 @@ impl StoredInvoice {
     /// Returns the invoice as the app sees it.
     pub(in crate::invoice) fn read(self) -> Result<Invoice, http::Error> {
         let Self { row, lines } = self;
-        let currency = row.currency();
+        let currency = row.currency()?;
         let money = |minor| Money::new(minor, currency);
         let snapshot = row.snapshot().map_err(http::Error::internal)?;
         let discounts: Vec<StoredDiscount> = serde_json::from_str(&row.discounts).map_err(http::Error::internal)?;
@@ -357,7 +359,7 @@ impl StoredInvoice {
             credits: money(row.credits_amount),
             paid: money(row.paid),
             credited: money(row.credited),
-            due: row.due(),
+            due: money(row.balance().max(0)),
             issued_at: row.issued_at,
             due_at: row.due_at,
             paid_at: row.paid_at,

@@ -1,4 +1,7 @@
-use omnistack_core::money::Currency;
+use omnistack_core::{
+    money::Currency,
+    payment::{DiscountDuration, DiscountReduction},
+};
 
 use super::*;
 
@@ -19,7 +22,7 @@ fn at(hours: u64) -> Timestamp {
     start + Duration::from_hours(hours)
 }
 
-fn terms(plan: &str, mrr: i64) -> SubscriptionTerms {
+fn terms(plan: &str, monthly_price: i64) -> SubscriptionTerms {
     SubscriptionTerms {
         plan: plan.to_owned(),
         version: 1,
@@ -27,7 +30,7 @@ fn terms(plan: &str, mrr: i64) -> SubscriptionTerms {
         interval: "month".to_owned(),
         quantity: 1,
         per_seat: false,
-        mrr,
+        monthly_price,
         currency: "USD".to_owned(),
     }
 }
@@ -43,7 +46,7 @@ fn snapshot(status: Status) -> ProviderSnapshot {
         cancel_at: None,
         ended_at: None,
         collection_paused: false,
-        discounted: false,
+        discounts: Vec::new(),
         invoice: None,
         version: None,
         can_return: false,
@@ -87,13 +90,13 @@ fn every_status_follows_every_fact() {
             }
             assert_eq!((after.status, after.ended_at.is_some()), (to, to.is_final()), "{what}");
             assert_eq!(after.entitled, state(to).entitled, "{what}");
-            assert_eq!(after.mrr(), state(to).mrr(), "{what}");
+            assert_eq!(after.mrr, state(to).mrr, "{what}");
             assert_eq!(after.is_payment_due(), after.past_due_since.is_some(), "{what}");
             assert_eq!(after.is_payment_due(), after.failed_payments > 0, "{what}");
             let has = |wanted: &SubscriptionEffect| effects.contains(wanted);
             assert_eq!(has(&SubscriptionEffect::AssignPlan), before.entitled != after.entitled, "{what}");
-            let revenue = SubscriptionEffect::Revenue { before: before.mrr(), after: after.mrr() };
-            assert_eq!(has(&revenue), before.mrr() != after.mrr(), "{what}");
+            let revenue = SubscriptionEffect::Revenue { before: before.mrr, after: after.mrr };
+            assert_eq!(has(&revenue), before.mrr != after.mrr, "{what}");
             let ended = SubscriptionEffect::Notice(BillingNoticeKind::SubscriptionEnded);
             assert_eq!(has(&ended), to == Status::Canceled && before.has_begun, "{what}");
             let failed = SubscriptionEffect::Notice(BillingNoticeKind::PaymentFailed { grace_until: at(1) + GRACE });
@@ -102,12 +105,12 @@ fn every_status_follows_every_fact() {
             assert_eq!(read(&after, snapshot(to)), (after, Vec::new()), "{what}");
         }
         let (gone, _) = step(&before, &SubscriptionFact::Gone, at(1), GRACE);
-        assert!(gone.status.is_final() && !gone.entitled && gone.mrr() == 0, "{from:?}");
+        assert!(gone.status.is_final() && !gone.entitled && gone.mrr == 0, "{from:?}");
         let (disputed, _) = step(&before, &SubscriptionFact::Disputes(1), at(1), GRACE);
         assert_eq!((disputed.status, disputed.entitled), (from, false));
         assert_eq!(step(&disputed, &SubscriptionFact::Disputes(0), at(1), GRACE).0, before);
         let (duplicate, effects) = step(&before, &SubscriptionFact::Duplicate, at(1), GRACE);
-        assert!(!duplicate.entitled && duplicate.mrr() == 0 && effects.contains(&SubscriptionEffect::EndDuplicate));
+        assert!(!duplicate.entitled && duplicate.mrr == 0 && effects.contains(&SubscriptionEffect::EndDuplicate));
         assert_eq!(step(&duplicate, &SubscriptionFact::Duplicate, at(1), GRACE), (duplicate.clone(), Vec::new()));
         let (alone, effects) = step(&duplicate, &SubscriptionFact::DuplicateLeft, at(1), GRACE);
         assert_eq!((&alone, effects.contains(&SubscriptionEffect::AssignPlan)), (&before, before.entitled));
@@ -184,8 +187,8 @@ fn a_plan_is_given_when_it_is_paid() {
 
 #[test]
 fn a_change_that_is_charged_later_is_given_with_the_period_that_pays_for_it() {
-    let changed = |plan: &str, mrr: i64, start: u64| ProviderSnapshot {
-        terms: Some(terms(plan, mrr)),
+    let changed = |plan: &str, monthly_price: i64, start: u64| ProviderSnapshot {
+        terms: Some(terms(plan, monthly_price)),
         period: Some((at(start), at(start + 744))),
         renews_at: Some(at(start + 744)),
         charges_later: true,
@@ -198,11 +201,11 @@ fn a_change_that_is_charged_later_is_given_with_the_period_that_pays_for_it() {
     let (confirmed, _) = read(&waits, changed("team", 9_900, 0));
     let pending = confirmed.pending.as_ref().map(|change| (change.terms.plan.as_str(), change.at));
     assert_eq!((confirmed.terms.plan.as_str(), pending), ("pro", Some(("team", Some(at(744))))));
-    assert_eq!((&confirmed.scheduled, confirmed.mrr()), (&None, 2_900));
+    assert_eq!((&confirmed.scheduled, confirmed.mrr), (&None, 2_900));
     // The same again, however often, gives nothing.
     assert_eq!(read(&confirmed, changed("team", 9_900, 0)).0, confirmed);
     let (paid, _) = read(&confirmed, changed("team", 9_900, 744));
-    assert_eq!((paid.terms.plan.as_str(), &paid.pending, paid.mrr()), ("team", &None, 9_900));
+    assert_eq!((paid.terms.plan.as_str(), &paid.pending, paid.mrr), ("team", &None, 9_900));
     // Taken back before it is charged, it has given nothing.
     let back = Some(FutureTerms { terms: terms("pro", 2_900), at: Some(at(744)), action_url: Some("page".to_owned()) });
     let (asked, _) = step(&confirmed, &SubscriptionFact::Scheduled(back), at(1), GRACE);
@@ -300,4 +303,24 @@ fn a_lost_dispute_ends_what_can_still_be_billed() {
     let (duplicate, _) = step(&state(Status::Active), &SubscriptionFact::Duplicate, at(2), GRACE);
     let (_, effects) = step(&duplicate, &SubscriptionFact::DisputeLost, at(2), GRACE);
     assert!(!effects.contains(&SubscriptionEffect::EndDisputed));
+}
+
+#[test]
+fn revenue_is_that_of_the_discounts_that_last() {
+    let discount = |duration| SubscriptionDiscount { reduction: DiscountReduction::BasisPoints(5_000), duration };
+    let (ends, forever) = (discount(DiscountDuration::Until(at(100))), discount(DiscountDuration::Forever));
+    let discounted = ProviderSnapshot { discounts: vec![ends, forever], ..snapshot(Status::Active) };
+    let (half, effects) = read(&state(Status::Active), discounted.clone());
+    assert_eq!((half.mrr, effects), (725, vec![SubscriptionEffect::Revenue { before: 2_900, after: 725 }]));
+    let second = Duration::from_secs(1);
+    assert_eq!(step(&half, &SubscriptionFact::TimePassed, at(100) - second, GRACE), (half.clone(), Vec::new()));
+    let (ended, effects) = step(&half, &SubscriptionFact::TimePassed, at(100), GRACE);
+    assert_eq!((ended.mrr, ended.discounts.as_slice()), (1_450, [forever].as_slice()));
+    assert_eq!(effects, [SubscriptionEffect::Revenue { before: 725, after: 1_450 }]);
+    // A provider that still lists an ended discount changes nothing.
+    let listed = SubscriptionFact::Provider(Box::new(discounted.clone()));
+    assert_eq!(step(&ended, &listed, at(101), GRACE), (ended, Vec::new()));
+    // What is not paid has no revenue, whatever its discounts are.
+    let unpaid = ProviderSnapshot { status: Status::Unpaid, ..discounted };
+    assert_eq!(read(&half, unpaid).0.mrr, 0);
 }

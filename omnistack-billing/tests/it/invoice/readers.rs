@@ -72,7 +72,9 @@ async fn documents_are_read_by_other_programs() {
     let mut expected = Vec::new();
     for id in invoices(&app).await {
         let invoice = operator.get(format!("{ADMIN}/{id}")).await.expect(200).json();
-        for (document, name) in [("pdf", "pdf"), ("xml", "ubl.xml"), ("xml?syntax=cii", "cii.xml")] {
+        let documents =
+            [("pdf", "pdf"), ("xml", "ubl.xml"), ("xml?syntax=cii", "cii.xml"), ("factur-x", "factur-x.pdf")];
+        for (document, name) in documents {
             let response = operator.get(format!("{ADMIN}/{id}/{document}")).await.expect(200);
             fs::write(folder.0.join(format!("{id}.{name}")), &response.body).unwrap();
         }
@@ -88,6 +90,7 @@ async fn documents_are_read_by_other_programs() {
     assert!(output.status.success(), "{answer}\n{errors}");
     let answer: Value = serde_json::from_str(answer.trim()).unwrap();
     assert_eq!(answer["problems"], json!([]), "{answer}");
-    let count = json!(expected.len());
-    assert_eq!((&answer["ubl"], &answer["cii"], &answer["pdf"]), (&count, &count, &count));
+    for kind in ["ubl", "cii", "pdf", "factur-x"] {
+        assert_eq!(answer[kind], expected.len(), "{kind}");
+    }
 }

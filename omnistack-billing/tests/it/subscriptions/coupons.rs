@@ -1,15 +1,25 @@
 //! Tests of coupons.
 
-use omnistack_core::payment::{CheckoutKind, PaymentError, ProviderEventObject};
+use std::time::Duration;
+
+use omnistack_core::{
+    money::{Currency, Money},
+    payment::{
+        CheckoutKind, DiscountDuration, DiscountReduction, PaymentError, ProviderEventObject,
+        ProviderSubscriptionStatus, SubscriptionDiscount,
+    },
+};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{
-    BILLING, checkout, projects,
-    provider::{ScriptedProvider, lost},
-    send, start, subscribe, subscription,
+    BILLING, advance, checkout, notify, projects,
+    provider::{ScriptedProvider, lost, percent_off, usd},
+    revenue, send, start, subscribe, subscription,
 };
 use crate::accounts::audited;
+
+const REVENUE: &str = "/api/v1/admin/billing/revenue";
 
 /// Returns the coupon of a checkout at the provider.
 fn coupon_of(provider: &ScriptedProvider, checkout: &str) -> Option<String> {
@@ -64,11 +74,90 @@ on_each_database! {
         client.post(&path, json!({ "plan": "pro", "coupon": "" })).await.expect_error(422, "VALIDATION_FAILED");
         // A provider that has coupons, and can't remove them.
         let id = subscribe(&app, &provider, &client, "pro").await;
-        provider.edit(&id, |subscription| subscription.discounted = true);
+        provider.edit(&id, |subscription| subscription.discounts = vec![percent_off(20)]);
         send(&app, ProviderEventObject::Subscription(id)).await;
         let operation = "removing coupons";
         provider.fail_next(PaymentError::NotSupported { provider: "fake", operation }, false);
         client.delete(format!("{BILLING}/coupon")).await.expect_error(409, "PAYMENT_NOT_SUPPORTED");
         assert_eq!(subscription(&client).await["discounted"], true);
+    }
+
+    async fn recurring_discounts_lower_the_recurring_revenue_while_they_last(database: TestDatabase) {
+        use DiscountReduction::{Amount, BasisPoints, Unknown};
+        let (app, provider) = start(database).await;
+        let once = DiscountDuration::Once;
+        let months = DiscountDuration::Until(app.clock().clock().now() + Duration::from_secs(60 * 86_400));
+        let forever = DiscountDuration::Forever;
+        let euros = Amount(Money::new(500, Currency::EUR));
+        // The interval of `pro`, the discounts, and the revenue of a month while they last and after two months.
+        let cases = [
+            ("month", vec![], 2_900, 2_900),
+            ("month", vec![(BasisPoints(2_000), once)], 2_900, 2_900),
+            ("month", vec![(BasisPoints(2_000), months)], 2_320, 2_900),
+            ("month", vec![(BasisPoints(2_000), forever)], 2_320, 2_320),
+            ("month", vec![(Amount(usd(500)), once)], 2_900, 2_900),
+            ("month", vec![(Amount(usd(500)), months)], 2_400, 2_900),
+            ("month", vec![(Amount(usd(500)), forever)], 2_400, 2_400),
+            ("month", vec![(Amount(usd(9_900)), forever)], 0, 0),
+            ("month", vec![(BasisPoints(10_000), months)], 0, 2_900),
+            ("month", vec![(BasisPoints(5_000), months), (Amount(usd(450)), forever)], 1_000, 2_450),
+            ("month", vec![(Unknown, forever), (euros, forever)], 2_900, 2_900),
+            ("year", vec![(BasisPoints(5_000), forever)], 1_209, 1_209),
+            ("year", vec![(Amount(usd(12_000)), months)], 1_417, 2_417),
+        ];
+        let report = async || {
+            let report = app.operator().get(REVENUE).await.expect(200).json();
+            report["currencies"][0].clone()
+        };
+        let (mut total, mut total_after, mut customers) = (0, 0, 0);
+        for (interval, discounts, before, after) in cases {
+            let page = checkout(&app.user(), json!({ "plan": "pro", "interval": interval })).await;
+            let id = provider.pay(&page, app.clock().clock().now());
+            let discount = |(reduction, duration)| SubscriptionDiscount { reduction, duration };
+            let discounts: Vec<_> = discounts.into_iter().map(discount).collect();
+            provider.edit(&id, |subscription| subscription.discounts.clone_from(&discounts));
+            send(&app, ProviderEventObject::Checkout(page)).await;
+            (total, total_after) = (total + before, total_after + after);
+            customers += i64::from(before > 0);
+            let usd = report().await;
+            assert_eq!((&usd["mrr"], &usd["customers"]), (&json!(total), &json!(customers)), "{interval} {discounts:?}");
+        }
+        let usd = report().await;
+        assert_eq!((&usd["changes"]["new"], &usd["changes"]["new_customers"]), (&json!(total), &json!(customers)));
+        assert_eq!(usd["average_revenue"], (2 * total + customers) / (2 * customers));
+
+        app.clock().advance(Duration::from_secs(60 * 86_400));
+        advance(&app).await;
+        let usd = report().await;
+        assert_eq!((&usd["mrr"], &usd["customers"]), (&json!(total_after), &json!(customers + 1)));
+        // A tenant whose first months were free pays for the first time.
+        let changes = &usd["changes"];
+        assert_eq!((&changes["new"], &changes["new_customers"]), (&json!(2_900), &json!(1)));
+        assert_eq!(changes["expansion"], total_after - total - 2_900);
+        assert_eq!((&changes["churn"], &changes["contraction"]), (&json!(0), &json!(0)));
+    }
+
+    async fn a_discount_is_no_churn(database: TestDatabase) {
+        let (app, provider) = start(database).await;
+        let client = app.user();
+        let id = subscribe(&app, &provider, &client, "pro").await;
+        // The discount in percent that the provider states, and the change of the revenue.
+        for (percent, kind, before, after) in
+            [(50, "contraction", 2_900, 1_450), (100, "contraction", 1_450, 0), (20, "expansion", 0, 2_320)]
+        {
+            app.clock().advance(Duration::from_secs(60));
+            provider.edit(&id, |subscription| subscription.discounts = vec![percent_off(percent)]);
+            notify(&app, &id).await;
+            assert_eq!(revenue(&app).await.last(), Some(&(kind.to_owned(), before, after)), "{percent}");
+        }
+        for (status, kind, before, after) in [
+            (ProviderSubscriptionStatus::Unpaid, "churn", 2_320, 0),
+            (ProviderSubscriptionStatus::Active, "reactivation", 0, 2_320),
+        ] {
+            app.clock().advance(Duration::from_secs(60));
+            provider.set_status(&id, status);
+            notify(&app, &id).await;
+            assert_eq!(revenue(&app).await.last(), Some(&(kind.to_owned(), before, after)), "{kind}");
+        }
     }
 }

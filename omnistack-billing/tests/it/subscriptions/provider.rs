@@ -13,9 +13,10 @@ use omnistack_core::{
     module::{Module, Registry},
     money::{Currency, Money},
     payment::{
-        CheckoutKind, CheckoutStatus, NewCheckout, PaymentError, PaymentProvider, PaymentProviders, PaymentStatus,
-        ProviderCheckout, ProviderInvoice, ProviderInvoiceStatus, ProviderPayment, ProviderRefund,
-        ProviderSubscription, ProviderSubscriptionStatus, StoredPaymentMethod, SubscriptionItem,
+        CheckoutKind, CheckoutStatus, DiscountDuration, DiscountReduction, NewCheckout, PaymentError, PaymentProvider,
+        PaymentProviders, PaymentStatus, ProviderCheckout, ProviderInvoice, ProviderInvoiceStatus, ProviderPayment,
+        ProviderRefund, ProviderSubscription, ProviderSubscriptionStatus, StoredPaymentMethod, SubscriptionDiscount,
+        SubscriptionItem,
     },
 };
 
@@ -62,6 +63,12 @@ pub(crate) struct ScriptedProvider(Arc<Mutex<World>>);
 /// Returns the error of a call whose answer is lost.
 pub(crate) fn lost() -> PaymentError {
     PaymentError::Unknown { message: "the answer was lost".to_owned() }
+}
+
+/// Returns a discount of all invoices.
+pub(crate) fn percent_off(percent: u16) -> SubscriptionDiscount {
+    let reduction = DiscountReduction::BasisPoints(percent * 100);
+    SubscriptionDiscount { reduction, duration: DiscountDuration::Forever }
 }
 
 pub(crate) fn usd(minor: i64) -> Money {
@@ -151,7 +158,7 @@ impl ScriptedProvider {
             cancel_at: None,
             ended_at: None,
             collection_paused: false,
-            discounted: coupon.is_some(),
+            discounts: coupon.iter().map(|_| percent_off(20)).collect(),
             latest_invoice: Some(format!("in_{checkout}")),
             version: None,
             created_at: now,

@@ -4,18 +4,29 @@
 //! `--enable-row-security` and with the setting that makes all rows visible. While tables are filled, their row-level
 //! security is not enabled yet.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
-use tokio::process::Command;
+use tokio::{
+    fs::File,
+    io::{self, AsyncWriteExt as _, BufReader},
+    process::Command,
+};
 
 use super::{inventory, postgres_tools::PostgresTool, quoted, server_major};
 use crate::{
     backup::{BackupSettings, Error, manifest::Inventory},
     db::{self, Db, postgres_hosts},
 };
+
+/// Bytes of a program's output that are written to a file at once.
+const COPY_BYTES: usize = 256 * 1024;
 
 /// The setting that makes the rows of all tenants visible.
 const ALL_TENANTS: &str = "-c omnistack.tenant=*";
@@ -39,8 +50,8 @@ pub(super) async fn copy(
     let mut command = tool.command();
     connect(&mut command, url);
     command.args(["--format=custom", "--enable-row-security", "--no-password"]);
-    command.arg(format!("--snapshot={snapshot}")).arg("--file").arg(into);
-    run(command, "pg_dump").await?;
+    command.arg(format!("--snapshot={snapshot}"));
+    run_into(command, "pg_dump", into).await?;
     let found = inventory(&mut tx).await?;
     tx.commit().await?;
     Ok(found)
@@ -97,6 +108,29 @@ async fn execute(url: &SecretString, sql: String) -> Result<sqlx::Result<()>, db
 async fn run(mut command: Command, name: &str) -> Result<(), Error> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = command.output().await.map_err(|error| Error::failed(format!("{name} can't be started"), error))?;
+    check(&output, name)
+}
+
+/// Runs a program to its end, and writes its output to a file. If this process is killed, the next output ends the program,
+/// which would otherwise go on and keep its locks on the server.
+async fn run_into(mut command: Command, name: &str, into: &Path) -> Result<(), Error> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| Error::failed(format!("{name} can't be started"), error))?;
+    let stdout = child.stdout.take();
+    let copy = async {
+        let mut file = File::create(into).await?;
+        if let Some(stdout) = stdout {
+            io::copy_buf(&mut BufReader::with_capacity(COPY_BYTES, stdout), &mut file).await?;
+        }
+        file.flush().await
+    };
+    let (copied, output) = tokio::join!(copy, child.wait_with_output());
+    copied.map_err(|error| Error::failed(format!("{} can't be written", into.display()), error))?;
+    check(&output.map_err(|error| Error::failed(format!("{name} failed"), error))?, name)
+}
+
+/// Fails with what a program wrote to standard error, unless it succeeded.
+fn check(output: &Output, name: &str) -> Result<(), Error> {
     if output.status.success() {
         return Ok(());
     }

@@ -49,11 +49,12 @@ const LOCK: &str = "select pg_advisory_xact_lock(lock)::text
 from (select value::bigint as lock from json_array_elements_text($1::json) as value order by 1 offset 0) as locks";
 
 /// Sequence numbers are assigned under the locks, in the order of the list. The channel is notified at the
-/// commit.
+/// commit. Each event is parsed once, and not for each of its columns.
 const INSERT: &str = "with stored as (
     insert into omni_events (id, name, key, payload, tenant, trace, trace_state, published_at)
-    select (value ->> 'id')::uuid, $2, value ->> 'key', value ->> 'payload', $4, value ->> 'trace', value ->> 'trace_state', $5
-    from json_array_elements($1::json) with ordinality as rows(value, place) order by place
+    select id, $2, key, payload, $4, trace, trace_state, $5
+    from rows from (json_to_recordset($1::json) as (id uuid, key text, payload text, trace text, trace_state text))
+        with ordinality as published(id, key, payload, trace, trace_state, place) order by place
     on conflict (id) do nothing
     returning seq, key),
 due as (

@@ -98,6 +98,21 @@ pub(crate) fn operations(item: &PathItem) -> Vec<(HttpMethod, &Operation)> {
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?))).collect()
 }
 
+/// Returns the operations of a path by value.
+pub(super) fn into_operations(item: PathItem) -> impl Iterator<Item = (HttpMethod, Operation)> {
+    let all = [
+        (HttpMethod::Get, item.get),
+        (HttpMethod::Put, item.put),
+        (HttpMethod::Post, item.post),
+        (HttpMethod::Delete, item.delete),
+        (HttpMethod::Options, item.options),
+        (HttpMethod::Head, item.head),
+        (HttpMethod::Patch, item.patch),
+        (HttpMethod::Trace, item.trace),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation?)))
+}
+
 /// Removes the operations that `keep` does not keep.
 pub(crate) fn retain_operations(item: &mut PathItem, mut keep: impl FnMut(&HttpMethod) -> bool) {
     let all = [

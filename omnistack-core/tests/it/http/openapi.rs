@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use omnistack_core::{
+    app::{App, DevIdentity},
+    config::Config,
     http::{CursorPage, ErrorEnvelope, Json, Patch},
     id::Id,
     module::{Api, Mount},
@@ -60,8 +62,8 @@ async fn change(Json(change): Json<Change>) {
 #[utoipa::path(delete, path = "/{id}", params(("id" = Id<Thing>, Path, description = "Whose.")), responses((status = 204)))]
 async fn undocumented_removal() {}
 
-async fn app() -> TestApp {
-    let things = module("the-things", |registry| {
+fn things() -> InlineModule {
+    module("the-things", |registry| {
         let api = || {
             Api::new()
                 .routes(routes!(list))
@@ -73,8 +75,11 @@ async fn app() -> TestApp {
             .routes(Mount::app("/things").v2(), api(), |_| Ok(()))
             .routes(Mount::admin("/things"), api(), |_| Ok(()))
             .routes(Mount::public("/things").operation_prefix("public"), Api::new().routes(routes!(list)), |_| Ok(()));
-    });
-    start(|app| app.named("Things", "1.2.3").with(things)).await
+    })
+}
+
+async fn app() -> TestApp {
+    start(|app| app.named("Things", "1.2.3").with(things())).await
 }
 
 fn routes_of(name: &'static str, mount: Mount, api: Api) -> InlineModule {
@@ -110,6 +115,18 @@ async fn it_is_openapi_3_1_of_this_app() {
         assert_eq!((&document["info"]["title"], &document["info"]["version"]), (&"Things".into(), &"1.2.3".into()));
     }
     client.get("/openapi/v3.json").await.expect_error(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn the_document_that_tests_ask_for_is_that_of_other_environments() {
+    // Only in tests, it is written when it is first asked for.
+    let [test, development] = ["test", "development"].map(|environment| {
+        let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", environment)]);
+        let app = App::builder(config).with(DevIdentity::default()).with(things()).build().unwrap();
+        String::from_utf8(app.openapi().to_vec()).unwrap()
+    });
+    assert!(test.contains("/api/v1/app/things"), "{test}");
+    assert_eq!(test, development);
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use omnistack_core::{
     clock::Timestamp,
     money::Money,
     payment::{
-        CardExpiry, CheckoutStatus, PaymentError, PaymentMethodKind, PaymentStatus, ProviderCheckout, ProviderDispute,
-        ProviderInvoice, ProviderInvoiceStatus, ProviderPayment, ProviderRefund, ProviderSubscription, RefundStatus,
-        StoredPaymentMethod, SubscriptionItem,
+        CardExpiry, CheckoutStatus, DiscountDuration, DiscountReduction, PaymentError, PaymentMethodKind,
+        PaymentStatus, ProviderCheckout, ProviderDispute, ProviderInvoice, ProviderInvoiceStatus, ProviderPayment,
+        ProviderRefund, ProviderSubscription, RefundStatus, StoredPaymentMethod, SubscriptionDiscount,
+        SubscriptionItem,
     },
 };
 
@@ -14,6 +15,7 @@ use super::FakeProvider;
 use crate::fake::{
     card::TestCard,
     objects::{FakeCheckout, FakeDispute, FakeInvoice, FakeMethod, FakePayment, FakeRefund, FakeSubscription},
+    price::coupon_percent,
 };
 
 /// The fee of a lost dispute, in minor units of its currency.
@@ -124,11 +126,18 @@ pub(super) fn subscription_of(subscription: FakeSubscription) -> ProviderSubscri
         cancel_at: subscription.cancel_at,
         ended_at: subscription.ended_at,
         collection_paused: subscription.collection_paused,
-        discounted: subscription.coupon.is_some(),
+        discounts: subscription.coupon.as_deref().and_then(discount_of).into_iter().collect(),
         latest_invoice: subscription.latest_invoice,
         version: Some(subscription.version),
         created_at: subscription.created_at,
     }
+}
+
+/// Returns the discount of a coupon, which reduces all invoices.
+fn discount_of(coupon: &str) -> Option<SubscriptionDiscount> {
+    let basis_points = u16::from(coupon_percent(coupon)?) * 100;
+    let reduction = DiscountReduction::BasisPoints(basis_points);
+    Some(SubscriptionDiscount { reduction, duration: DiscountDuration::Forever })
 }
 
 pub(super) fn method_of(method: FakeMethod, default: Option<&str>) -> Result<StoredPaymentMethod, PaymentError> {

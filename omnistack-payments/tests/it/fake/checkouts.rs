@@ -87,6 +87,8 @@ on_each_database! {
         // The payer fails, and pays with another card.
         fake.bank.authenticate_payment(&waiting, false).await.unwrap();
         let waiting = fake.bank.pay_checkout(&checkout.id, "tok_3ds").await.unwrap().unwrap();
+        // An hour before the subscription would end.
+        fake.advance(22 * DAY / 24).await;
         fake.bank.authenticate_payment(&waiting, true).await.unwrap();
         let subscription = fake.provider.find_subscription("tenant").await.unwrap().unwrap();
         assert_eq!(subscription.status, ProviderSubscriptionStatus::Active);

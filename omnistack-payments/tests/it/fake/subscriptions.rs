@@ -3,8 +3,9 @@
 use omnistack_core::{
     clock::Timestamp,
     payment::{
-        CancelTime, ChangeTime, PaymentError, PaymentProvider as _, PaymentStatus, ProviderInvoiceStatus,
-        ProviderSubscription, ProviderSubscriptionStatus as Status, SubscriptionChange, TrialEndBehavior,
+        CancelTime, ChangeTime, DiscountDuration, DiscountReduction, PaymentError, PaymentProvider as _, PaymentStatus,
+        ProviderInvoiceStatus, ProviderSubscription, ProviderSubscriptionStatus as Status, SubscriptionChange,
+        SubscriptionDiscount, TrialEndBehavior,
     },
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
@@ -95,11 +96,15 @@ on_each_database! {
         let mut new = subscription("tenant", &customer, PRO);
         new.coupon = Some("WELCOME:20".to_owned());
         let reduced = fake.provider.create_subscription(&new).await.unwrap();
-        assert!(reduced.discounted);
+        let discount = SubscriptionDiscount {
+            reduction: DiscountReduction::BasisPoints(2_000),
+            duration: DiscountDuration::Forever,
+        };
+        assert_eq!(reduced.discounts, [discount]);
         fake.advance(31 * DAY).await;
         for _ in 0..2 {
             let plain = fake.provider.remove_coupon(&reduced.id, "remove").await.unwrap();
-            assert!(!plain.discounted);
+            assert_eq!(plain.discounts, []);
         }
         fake.advance(31 * DAY).await;
         let amounts: Vec<_> = invoices(&fake, &customer).await.into_iter().map(|(amount, _)| amount).collect();

@@ -1,33 +1,15 @@
 //! Tests of disputes of payments.
 
 use omnistack_core::{
-    async_trait,
     data_environment::DataEnvironment,
-    jobs::{Job, JobContext, JobError, NewJob},
     money::{Currency, Money},
     payment::{NewRefund, PaymentProvider as _, ProviderDispute, ProviderEvent, ProviderEventObject},
 };
 use omnistack_payments::{DisputeState, FakeFault, Payment, PaymentState, RefundRequest};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{PAYMENTS, TestTenant, start};
-
-/// The module's own job, as its cron enqueues it.
-#[derive(Serialize, Deserialize)]
-struct FindDisputes {}
-
-#[async_trait]
-impl Job for FindDisputes {
-    const NAME: &'static str = "payments.find_disputes";
-    const MAX_ATTEMPTS: u32 = 1;
-    type State = ();
-
-    async fn run(self, (): &(), _: &JobContext) -> Result<(), JobError> {
-        Ok(())
-    }
-}
+use super::{PAYMENTS, TestTenant, find_disputes, start};
 
 /// The fee of a lost dispute at the fake.
 const FEE: i64 = 1_500;
@@ -176,13 +158,7 @@ on_each_database! {
         let payment = tenant.pay("a", "tok_ok").await;
         deliver(&app).await;
         let find = async || {
-            // The webhooks are lost.
-            let mut tx = app.db().app_database().all_tenants().begin().await.unwrap();
-            tx.query("delete from omni_jobs where name = 'payments.deliver_fake_event'").execute().await.unwrap();
-            tx.commit().await.unwrap();
-            app.jobs().enqueue(NewJob::new(FindDisputes {})).await.unwrap();
-            app.run_jobs().await;
-            app.run_events().await;
+            find_disputes(&app).await;
             tenant.get(&payment).await
         };
         let id = payment.provider_payment_id.clone().unwrap();

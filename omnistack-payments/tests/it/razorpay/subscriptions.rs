@@ -1,7 +1,7 @@
 //! Subscriptions. Section 3 of the facts: states, invoices that stay unpaid, and a finite number of periods.
 
 use omnistack_core::payment::{
-    CancelTime, ChangeTime, CheckoutKind, CheckoutStatus, NewCheckout, ProviderInvoiceStatus,
+    CancelTime, ChangeTime, CheckoutKind, CheckoutStatus, DiscountReduction, NewCheckout, ProviderInvoiceStatus,
     ProviderSubscriptionStatus, SubscriptionChange, TrialEndBehavior,
 };
 
@@ -69,6 +69,11 @@ async fn a_subscription_is_authorised_and_charged() {
     assert_eq!(subscription.status, ProviderSubscriptionStatus::Active);
     assert_eq!((subscription.reference.as_deref(), &*subscription.customer), (Some("sub_ref"), "cust_tenant"));
     assert_eq!((subscription.items[0].quantity, subscription.cancel_at), (2, None));
+    // Razorpay does not state what an offer takes off.
+    assert_eq!(
+        subscription.discounts.iter().map(|one| one.reduction).collect::<Vec<_>>(),
+        [DiscountReduction::Unknown]
+    );
     let (start, end) = subscription.period.unwrap();
     assert_eq!(end.duration_since(start), DAY * 30);
     let charged = test.event("subscription.charged").unwrap();

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use omnistack_core::payment::{
-    CancelTime, ChangeTime, NewProviderSubscription, PaymentError, ProviderInvoiceStatus, ProviderSubscriptionStatus,
-    SubscriptionChange, TrialEndBehavior,
+    CancelTime, ChangeTime, DiscountDuration, DiscountReduction, NewProviderSubscription, PaymentError,
+    ProviderInvoiceStatus, ProviderSubscriptionStatus, SubscriptionChange, SubscriptionDiscount, TrialEndBehavior,
 };
 use omnistack_testkit::payments::stripe::StripeFault;
 use serde_json::{Value, json};
@@ -79,16 +79,39 @@ async fn a_subscription_is_paid_renewed_and_canceled() {
 #[tokio::test]
 async fn a_coupon_is_given_and_removed() {
     let stripe = Stripe::start().await;
+    let end = stripe.now() + 90 * DAY;
+    stripe.server.add_object(json!({
+        "id": "di_WELCOME", "object": "discount", "end": end.as_seconds(), "source": { "coupon": "WELCOME" },
+    }));
+    stripe.server.add_object(json!({
+        "id": "WELCOME", "object": "coupon", "percent_off": 12.5, "duration": "repeating", "duration_in_months": 3,
+    }));
     let customer = stripe.customer_with_card("t1", "visa").await;
     let plain = stripe.provider.create_subscription(&subscription("s1", &customer)).await.unwrap();
-    assert!(!plain.discounted);
+    assert_eq!(stripe.provider.subscription(&plain.id).await.unwrap().discounts, []);
     let new = NewProviderSubscription { coupon: Some("WELCOME".to_owned()), ..subscription("s2", &customer) };
     let reduced = stripe.provider.create_subscription(&new).await.unwrap();
-    assert!(reduced.discounted);
+    // The response to a change names the discount only.
+    let of = |reduction, duration| [SubscriptionDiscount { reduction, duration }];
+    assert_eq!(reduced.discounts, of(DiscountReduction::Unknown, DiscountDuration::Forever));
+    let stated = of(DiscountReduction::BasisPoints(1_250), DiscountDuration::Until(end));
+    let read = async || stripe.provider.subscription(&reduced.id).await;
+    assert_eq!(read().await.unwrap().discounts, stated);
+    // The subscription is answered, and the request for its discounts is not.
+    let fail_second = |status: u16| {
+        let named = stripe.server.object(&reduced.id).unwrap();
+        stripe.server.fail_next(&reduced.id, StripeFault::Response(200, named));
+        let body = json!({ "error": { "type": "invalid_request_error", "message": "no" } });
+        stripe.server.fail_next(&reduced.id, StripeFault::Response(status, body));
+    };
+    fail_second(403);
+    assert_eq!(read().await.unwrap().discounts, reduced.discounts);
+    fail_second(429);
+    assert!(matches!(read().await, Err(PaymentError::Unavailable { .. })));
     for _ in 0..2 {
-        assert!(!stripe.provider.remove_coupon(&reduced.id, "remove").await.unwrap().discounted);
+        assert_eq!(stripe.provider.remove_coupon(&reduced.id, "remove").await.unwrap().discounts, []);
     }
-    assert!(!stripe.provider.subscription(&reduced.id).await.unwrap().discounted);
+    assert_eq!(read().await.unwrap().discounts, []);
 }
 
 #[tokio::test]

@@ -74,6 +74,14 @@ fn quirks_change_what_is_sent() {
     assert_eq!(groq.warnings.len(), 3, "{:?}", groq.warnings);
     let compatible = encode(Quirks::COMPATIBLE, &full_request());
     assert_eq!((&compatible.body["max_tokens"], compatible.body.get("max_completion_tokens")), (&json!(100), None));
+    let mut of_responses = ChatRequest::new("m", []);
+    of_responses.extra.insert("reasoning".to_owned(), json!({"summary": "auto"}));
+    of_responses.extra.insert("truncation".to_owned(), json!("auto"));
+    for (quirks, is_sent) in [(Quirks::OPENAI, false), (Quirks::COMPATIBLE, true)] {
+        let request = encode(quirks, &of_responses);
+        assert_eq!(request.body.get("reasoning").is_some(), is_sent);
+        assert_eq!(request.warnings.len(), 2 - usize::from(is_sent), "{:?}", request.warnings);
+    }
     let quirks = Quirks { accepts_stream_options: false, ..Quirks::COMPATIBLE };
     let request = codec(quirks).encode(&ChatRequest::new("m", []), true).unwrap();
     assert_eq!(request.body, json!({"model": "m", "messages": [], "stream": true}));

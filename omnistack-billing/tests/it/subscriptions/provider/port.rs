@@ -250,7 +250,7 @@ impl PaymentProvider for ScriptedProvider {
         self.call("remove_coupon", key, |world| {
             let subscription =
                 world.subscriptions.get_mut(id).ok_or(PaymentError::NotFound { object: "subscription" })?;
-            subscription.discounted = false;
+            subscription.discounts.clear();
             Ok(subscription.clone())
         })
     }
