@@ -37,6 +37,7 @@
 //! the problems of all modules.
 
 mod app_settings;
+mod config_file;
 mod public_url;
 mod reference;
 mod settings;

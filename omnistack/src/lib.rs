@@ -20,6 +20,7 @@
 //! | `docs-page` | yes | the page `/docs`, which shows the OpenAPI document |
 //! | `cli` | yes | the whole command line, with its help; without it, the commands `serve`, `worker`, `migrate`, `openapi`, `routes`, `config` and `doctor` |
 //! | `compression` | yes | compression of responses with gzip |
+//! | `config-file` | yes | settings from the file `omnistack.toml` |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for the state that several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
@@ -50,6 +51,10 @@
 //! | `qdrant` | no | `ai`, and vectors in Qdrant |
 //! | `github` | no | `ai`, and fixes of code as pull requests on GitHub |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
+//! | `backup` | no | [`backup`]: backups of the databases and files, and their restore |
+//! | `key-ring` | no | `crypto::KeyRing`: secrets that are sealed at rest; features that need it turn it on |
+//! | `multipart` | no | `http::Multipart`: forms with files; features that need it turn it on |
+//! | `billing-ports` | no | [`money`], [`usage`], [`payment`]; features that need them turn it on |
 //! | `full` | no | all features but `openfeature` |
 //!
 //! # Rooms

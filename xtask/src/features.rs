@@ -35,15 +35,15 @@ const MAIL: &str = "email::Mail::default()";
 const APPS: &[MeasuredApp] = &[
     MeasuredApp { name: "the quickstart", features: "sqlite", modules: &[] },
     MeasuredApp { name: "accounts", features: "auth", modules: &[ACCOUNTS] },
-    MeasuredApp { name: "the template", features: "auth,email,postgres", modules: &[ACCOUNTS, MAIL] },
+    MeasuredApp { name: "the template", features: "auth,backup,email,postgres", modules: &[ACCOUNTS, MAIL] },
     MeasuredApp {
         name: "the template, files and Redis",
-        features: "auth,email,postgres,redis,storage",
+        features: "auth,backup,email,postgres,redis,storage",
         modules: &[ACCOUNTS, MAIL, "storage::Files::from_env()"],
     },
     MeasuredApp {
         name: "the template, observability, webhooks and realtime",
-        features: "auth,email,observability,postgres,realtime,webhooks",
+        features: "auth,backup,email,observability,postgres,realtime,webhooks",
         modules: &[
             ACCOUNTS,
             MAIL,
@@ -54,7 +54,7 @@ const APPS: &[MeasuredApp] = &[
     },
     MeasuredApp {
         name: "the template, billing and Stripe",
-        features: "auth,billing,email,postgres,stripe,webhooks",
+        features: "auth,backup,billing,email,postgres,stripe,webhooks",
         modules: &[
             ACCOUNTS,
             MAIL,
@@ -65,7 +65,7 @@ const APPS: &[MeasuredApp] = &[
     },
     MeasuredApp {
         name: "the template and models",
-        features: "ai,auth,email,postgres",
+        features: "ai,auth,backup,email,postgres",
         modules: &[ACCOUNTS, MAIL, "ai::Ai::from_env()"],
     },
     MeasuredApp {
