@@ -4,6 +4,7 @@ use super::{WebhookRejection, WebhookRequest};
 use crate::module::Context;
 
 /// The keys of samples, which no app has.
+#[cfg(not(feature = "key-ring"))]
 pub(crate) enum SampleKeys {}
 
 impl SampleKeys {
