@@ -37,7 +37,7 @@
 //! | [`trace`] | the W3C trace context of a request, propagated to its jobs; its baggage |
 //! | [`tenant_export`] | the rows that modules hand out when a tenant asks for its data |
 //! | [`clock`], [`id`] | time and identifiers |
-//! | [`text`] | text with limits as types: validation, schema and column at once |
+//! | [`text`], [`number`] | text and whole numbers with limits as types: validation, schema and column at once |
 //! | [`name`] | validation of the names that users give to themselves, teams and keys |
 //!
 //! Dependencies run one way: this crate depends on no feature crate, and feature crates depend only on this one. What
@@ -101,6 +101,7 @@ pub mod module;
 pub mod money;
 pub mod name;
 pub mod notification;
+pub mod number;
 #[cfg(feature = "billing-ports")]
 pub mod payment;
 pub mod pubsub;

@@ -94,7 +94,7 @@
 //! | [`backup`], [`maintenance`], [`seed`] | backups and their restore; the pause of an app; rows for development |
 //! | [`tenant_export`] | what modules hand out of a tenant |
 //! | [`outbox`] | messages that commit with a transaction |
-//! | [`clock`], [`id`], [`text`], [`name`] | time, identifiers, text and names with limits as types |
+//! | [`clock`], [`id`], [`text`], [`number`], [`name`] | time, identifiers, text, names and numbers with limits as types |
 //! | [`usage_threshold`], [`billing_notice`], [`error_event`] | events about limits and subscriptions; the observer of errors |
 //! | [`dashboard`], [`data_environment`] | numbers that modules count; whether data is live or of a test |
 //! | [`redis`] | the connection to Redis, for modules that need more than the ports above |
@@ -173,6 +173,7 @@ pub mod prelude {
         jobs::{Cron, Job, JobContext, JobError, Jobs, NewJob},
         migrations,
         module::{Api, Context, MissingDependency, Module, Mount, Registry, Slot},
+        number::Integer,
         text::{Name, Text},
     };
 }
