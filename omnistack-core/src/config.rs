@@ -57,6 +57,7 @@
 //! ```
 
 mod app_settings;
+mod config_file;
 mod public_url;
 mod reference;
 mod settings;
