@@ -296,6 +296,3 @@ impl Module for Auth {
         Ok(())
     }
 }
-
-#[cfg(all(test, feature = "sqlite"))]
-mod tests;

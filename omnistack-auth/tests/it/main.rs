@@ -15,6 +15,7 @@ mod issuers;
 mod notes;
 mod own_tokens;
 mod pages;
+mod production;
 mod routes;
 mod security_page;
 mod sessions;
