@@ -353,7 +353,7 @@ fn check_scopes(scopes: &Permissions, known: &PermissionCatalog) -> Result<(), h
 }
 
 fn key_not_found() -> http::Error {
-    http::Error::not_found("API key")
+    http::Error::not_found("the API key")
 }
 
 fn entry(action: &'static str, caller: &Identity, key: &ApiKey) -> AuditEntry {
