@@ -302,6 +302,3 @@ impl Module for Auth {
         Ok(())
     }
 }
-
-#[cfg(all(test, feature = "sqlite"))]
-mod tests;

@@ -106,7 +106,7 @@ pub(crate) async fn end((shutdown, worker): (ShutdownToken, JoinHandle<()>)) {
 pub(crate) async fn wait_for_jobs(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
     let look = async {
         while jobs.list(&filter, None, 100).await.unwrap().len() != count {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     soon(what, look).await;

@@ -115,7 +115,7 @@ on_each_database! {
         assert_eq!(unanswered, Vec::<String>::new());
         let processed = async {
             while stored_ids(&app, &["processed"]).await != all {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         expect_soon("the end of all webhooks", processed).await;
