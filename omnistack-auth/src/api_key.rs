@@ -141,7 +141,7 @@ impl NewApiKey {
     }
 }
 
-/// Creates, lists, rotates and revokes API keys.
+/// The API keys of tenants: creates, lists, rotates and revokes them.
 ///
 /// ```
 /// use omnistack_auth::api_key::{ApiKeys, NewApiKey};

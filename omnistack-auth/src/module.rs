@@ -210,7 +210,7 @@ impl Auth {
     }
 }
 
-/// Marks that the app has built-in accounts.
+/// The mark of an app that has built-in accounts.
 #[derive(Clone, Copy)]
 struct BuiltInAccounts;
 

@@ -91,7 +91,7 @@ impl NewUser {
     }
 }
 
-/// Creates and finds users.
+/// The users of the app: creates and finds them.
 ///
 /// ```
 /// use omnistack_auth::{ErrorKind, users::{NewUser, Users}};

@@ -15,7 +15,7 @@ use omnistack_core::{
     module::{Mount, Registry},
 };
 
-/// Reads recurring revenue. Cheap to clone.
+/// The reports of recurring revenue. Cheap to clone.
 #[derive(Clone)]
 struct RevenueReports {
     db: Db,

@@ -198,7 +198,7 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-/// Passes the events of the engine to the hub, as long as there is one.
+/// A receiver that passes the events of the engine to the hub, as long as there is one.
 struct HubEvents(Weak<HubState>);
 
 impl HubEvents {

@@ -34,7 +34,7 @@ use crate::{
 /// The source of usage events.
 const USAGE_SOURCE: &str = "files";
 
-/// Stores, returns and deletes files of tenants. Provided by [`Files`](crate::Files).
+/// The files of tenants: stores, returns and deletes them. Provided by [`Files`](crate::Files).
 ///
 /// Each operation that takes a caller works on the files of the caller's tenant only.
 ///

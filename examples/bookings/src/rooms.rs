@@ -21,13 +21,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry
         .routes(mount(), crud::routes::<Room>(), rooms)
         .routes(mount(), floor_plans, |ctx| Ok((rooms(ctx)?, ctx.get()?)))
-        .limited_resource("rooms", |ctx| {
-            let rooms = rooms(ctx)?;
-            Ok(move |tenant| {
-                let rooms = rooms.clone();
-                async move { Ok(rooms.count(tenant).await?) }
-            })
-        });
+        .limited_resource("rooms", Crud::<Room>::counter);
 }
 
 /// Creates the repository of rooms.

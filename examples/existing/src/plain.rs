@@ -71,7 +71,7 @@ impl Event for ItemOrdered {
     }
 }
 
-/// Counts how often each item is ordered.
+/// A subscriber that counts how often each item is ordered.
 struct CountItems;
 
 #[async_trait]

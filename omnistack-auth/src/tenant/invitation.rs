@@ -49,7 +49,7 @@ const MAX_INVITATIONS_PER_TEAM: i64 = 200;
 /// The prefix of an invitation's token.
 const PREFIX: &str = "omi_";
 
-/// Creates, lists, revokes and accepts invitations to teams.
+/// The invitations to teams: creates, lists, revokes and accepts them.
 ///
 /// ```
 /// use omnistack_auth::invitation::Invitations;

@@ -52,7 +52,7 @@ struct OutboundQueue {
     room_waker: Option<Waker>,
 }
 
-/// What sends the frames.
+/// The sender of the frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum SendState {
     /// A reader takes them.

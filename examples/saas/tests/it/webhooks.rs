@@ -158,7 +158,7 @@ async fn the_reason_of_a_failure_is_printed() {
     program.write("sample.json", r#"{"id":"evt_1","type":"invoice.paid"}"#);
     let none: &[(&str, &str)] = &[];
     let other: &[(&str, &str)] = &[("WEBHOOKS_STRIPE_SECRETS", "whsec_other")];
-    // Everyone knows the keys for development.
+    // The keys for development are public.
     let public_keys: &[(&str, &str)] = &[("HOST", "0.0.0.0")];
     for (args, settings, reason) in [
         (vec!["unknown", "sample.json"], none, "there is no source `unknown`: known: "),

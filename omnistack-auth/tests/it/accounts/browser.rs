@@ -49,7 +49,7 @@ on_each_database! {
             let body = json!({ "email": "ada@example.com", "password": PASSWORD, "mode": mode });
             let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body);
             let answer = with(request, &[OWN]).await.expect(200).json();
-            // A client tells the responses apart by `mode`, and no field of theirs may be absent.
+            // A client tells the responses apart by `mode`, and none of their fields may be absent.
             assert_eq!((&answer["mode"], &schemas[name]["properties"]["mode"]["enum"]), (&json!(mode), &json!([mode])));
             let fields: BTreeSet<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
             let required = schemas[name]["required"].as_array().unwrap().iter().filter_map(|field| field.as_str());

@@ -148,7 +148,7 @@ on_each_database! {
         assert_eq!(*other.gate.heard.lock().unwrap(), [true]);
         assert_eq!(*frozen.gate.heard.lock().unwrap(), [false], "it may as well give up");
         assert_eq!(job.progress, Some(50));
-        assert_eq!(jobs.get(replaced).await.unwrap().unwrap().0.state, JobState::Ready, "nobody serves that queue");
+        assert_eq!(jobs.get(replaced).await.unwrap().unwrap().0.state, JobState::Ready, "no worker serves that queue");
     }
 
     async fn a_cron_ticks_once_for_all(database: TestDatabase) {

@@ -43,7 +43,7 @@ pub(super) struct SocketStream {
 #[derive(Debug)]
 pub(crate) struct OutboundSocket(Arc<Outbound>);
 
-/// What a connection needs.
+/// The next steps of the task of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketState {
     /// The code if the connection is to be closed.

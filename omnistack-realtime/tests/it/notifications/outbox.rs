@@ -32,7 +32,7 @@ use crate::replicas::process::TokenCallers;
 const URL: &str = "NOTIFICATION_CRASH_URL";
 const CLOCK: &str = "NOTIFICATION_CRASH_CLOCK";
 const STATEMENT: &str = "NOTIFICATION_CRASH_STATEMENT";
-/// What a child writes to its output before the idempotency key of a mail that its provider has accepted.
+/// The word that a child prints before the idempotency key of a mail that its provider has accepted.
 const ACCEPTED: &str = "accepted ";
 
 /// A query observer that kills its process at the end of the n-th statement.

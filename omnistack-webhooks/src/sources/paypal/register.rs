@@ -51,7 +51,7 @@ fn authorities(registry: &mut Registry, settings: &PayPalWebhookSettings) -> Opt
     found
 }
 
-/// Fetches certificates with an HTTP client that follows no redirects.
+/// A client that fetches certificates and follows no redirects.
 struct CertificateClient(Client);
 
 fn unavailable(error: impl Into<BoxError>) -> WebhookRejection {

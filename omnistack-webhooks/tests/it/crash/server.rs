@@ -25,7 +25,7 @@ const ANSWERS: usize = 60;
 /// Requests at once.
 const CONNECTIONS: usize = 16;
 
-/// What a child writes before its address.
+/// The word that a child prints before its address.
 const LISTENING: &str = "listening on ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
