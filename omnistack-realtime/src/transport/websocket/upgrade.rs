@@ -10,7 +10,7 @@ use hyper::upgrade::OnUpgrade;
 /// A request that opens a WebSocket. axum checks the handshake and responds to it. axum would also wrap the connection
 /// in a WebSocket of its own, which copies each message that is sent. So axum gets an upgrade that never comes, and the
 /// upgrade of the connection is here.
-pub(super) struct WebSocketRequest {
+pub(in crate::transport) struct WebSocketRequest {
     pub(super) handshake: WebSocketUpgrade,
     pub(super) connection: OnUpgrade,
 }
