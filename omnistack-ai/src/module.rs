@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use omnistack_core::{
-    migrations,
+    BoxError, migrations,
     module::{Context, Module, Registry},
 };
 
@@ -12,7 +12,9 @@ use crate::{
     accounting::{self, Accounting},
     app_api,
     catalog::{self, ModelCatalog},
+    error::{LlmError, LlmErrorKind},
     export,
+    fake::FAKE_PROVIDER,
     fix::{self, CodeHost},
     gateway,
     guardrail::Guardrail,
@@ -99,6 +101,28 @@ impl Ai {
     }
 }
 
+/// Adds a check of a provider, which lists its models. Costs nothing at any provider.
+fn check_service(registry: &mut Registry, provider: Arc<dyn LlmProvider>) {
+    // The names of services are static, and an app has few providers.
+    let name: &'static str = provider.name().to_owned().leak();
+    registry.service_check(name, move |_| {
+        Ok(move || {
+            let provider = Arc::clone(&provider);
+            async move {
+                match provider.models().await {
+                    Err(error) if !offers_no_list(&error) => Err(BoxError::from(error)),
+                    _ => Ok(()),
+                }
+            }
+        })
+    });
+}
+
+/// Returns whether a provider has responded that it has no list of models. Some servers in OpenAI's form have none.
+fn offers_no_list(error: &LlmError) -> bool {
+    error.kind == LlmErrorKind::NotSupported || matches!(error.status, Some(404 | 405 | 501))
+}
+
 #[async_trait]
 impl Module for Ai {
     fn name(&self) -> &'static str {
@@ -117,6 +141,9 @@ impl Module for Ai {
         let Some(calls) = registry.config::<AiCallSettings>() else { return };
         let Some(catalog) = catalog::register(registry, self.catalog.clone()) else { return };
         let providers = self.all_providers(registry, &calls);
+        for provider in providers.iter().filter(|provider| provider.name() != FAKE_PROVIDER) {
+            check_service(registry, Arc::clone(provider));
+        }
         let routes = self.routes.clone();
         let Some(default_model) = router::register(registry, &catalog, providers.clone(), routes) else { return };
         accounting::register(registry, catalog);

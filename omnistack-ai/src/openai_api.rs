@@ -23,6 +23,7 @@ mod stream;
 
 use omnistack_core::{
     clock::Clock,
+    http::HeaderName,
     identity::{AccessLevel, Authenticator},
     module::{Context, MissingDependency, Mount, Registry},
 };
@@ -72,6 +73,10 @@ pub(crate) struct OpenAiApi {
 
 /// Registers the routes, if the app authenticates callers.
 pub(crate) fn register(registry: &mut Registry, settings: ApiSettings) {
+    registry
+        .request_headers([HeaderName::from_static(caller::CACHE_HEADER)])
+        .response_headers(call_headers::CALL_HEADERS)
+        .response_headers([failure::SHOULD_RETRY]);
     registry.after_modules(move |registry| {
         if !registry.provides::<Authenticator>() {
             return;

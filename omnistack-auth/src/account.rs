@@ -200,7 +200,7 @@ impl Accounts {
     /// 403 for API keys and during impersonation; 404 if the user does not exist.
     pub(crate) async fn own_account(&self, caller: &Identity) -> Result<Account, Error> {
         caller.require_in_person()?;
-        Ok(store::by_id(&self.0.db, caller.user).await?.ok_or_else(|| http::Error::not_found("user"))?)
+        Ok(store::by_id(&self.0.db, caller.user).await?.ok_or_else(|| http::Error::not_found("the user"))?)
     }
 
     /// Records an action on an account in the audit chain of the account's own tenant. The transaction spans all

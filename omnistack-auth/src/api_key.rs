@@ -141,7 +141,7 @@ impl NewApiKey {
     }
 }
 
-/// Creates, lists, rotates and revokes API keys.
+/// The API keys of tenants: creates, lists, rotates and revokes them.
 ///
 /// ```
 /// use omnistack_auth::api_key::{ApiKeys, NewApiKey};
@@ -353,7 +353,7 @@ fn check_scopes(scopes: &Permissions, known: &PermissionCatalog) -> Result<(), h
 }
 
 fn key_not_found() -> http::Error {
-    http::Error::not_found("API key")
+    http::Error::not_found("the API key")
 }
 
 fn entry(action: &'static str, caller: &Identity, key: &ApiKey) -> AuditEntry {

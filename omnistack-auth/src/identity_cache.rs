@@ -80,7 +80,7 @@ impl IdentityCache {
     }
 }
 
-/// Invalidates cached identities on all replicas.
+/// The service that invalidates cached identities on all replicas.
 #[derive(Clone)]
 pub(crate) struct CacheInvalidator {
     known: IdentityCache,

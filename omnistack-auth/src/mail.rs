@@ -226,7 +226,7 @@ impl Job for AccountMail {
     }
 }
 
-/// Composes and sends the mails.
+/// The composer and sender of the mails.
 #[derive(Clone, Debug)]
 pub(crate) struct AccountMailer {
     pub(crate) mailer: Mailer,

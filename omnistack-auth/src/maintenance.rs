@@ -12,7 +12,7 @@ use crate::{
     wiring::Services,
 };
 
-/// Rotates signing keys and deletes expired sessions, tokens, counters and accounts. Runs every hour.
+/// The job that rotates signing keys and deletes expired sessions, tokens, counters and accounts. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct AuthMaintenance {}
 
@@ -33,7 +33,7 @@ impl Job for AuthMaintenance {
     }
 }
 
-/// Deletes teams whose deletion is due, expired invitations and expired API keys. Runs every hour.
+/// The job that deletes teams whose deletion is due, expired invitations and expired API keys. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TeamMaintenance {}
 

@@ -210,7 +210,7 @@ impl Auth {
     }
 }
 
-/// Marks that the app has built-in accounts.
+/// The mark of an app that has built-in accounts.
 #[derive(Clone, Copy)]
 struct BuiltInAccounts;
 
@@ -302,6 +302,3 @@ impl Module for Auth {
         Ok(())
     }
 }
-
-#[cfg(all(test, feature = "sqlite"))]
-mod tests;

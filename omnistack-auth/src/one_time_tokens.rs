@@ -79,7 +79,7 @@ impl TokenPurpose {
 /// The prefix of a one-time token.
 const PREFIX: &str = "omo_";
 
-/// Creates one-time tokens and uses them up.
+/// The one-time tokens: creates them and uses them up.
 #[derive(Clone, Debug)]
 pub(crate) struct OneTimeTokens {
     db: Db,

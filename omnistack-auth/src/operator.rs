@@ -314,11 +314,11 @@ impl Operators {
 }
 
 fn no_user() -> http::Error {
-    http::Error::not_found("user")
+    http::Error::not_found("the user")
 }
 
 fn no_tenant() -> http::Error {
-    http::Error::not_found("tenant")
+    http::Error::not_found("the tenant")
 }
 
 impl fmt::Debug for Operators {

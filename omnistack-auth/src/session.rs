@@ -131,7 +131,7 @@ impl NewSession {
     }
 }
 
-/// Creates, refreshes and revokes sessions.
+/// The sessions of users: creates, refreshes and revokes them.
 ///
 /// Use it to sign users in by a method that the module does not have:
 ///

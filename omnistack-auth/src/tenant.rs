@@ -223,7 +223,7 @@ pub(crate) async fn access_in(tx: &mut Tx, caller: &Identity, tenant: TenantId) 
     // An API key is valid only in its own tenant.
     let elsewhere = caller.service_account && caller.tenant != Some(tenant);
     let place = if elsewhere { None } else { store::find_membership(tx, tenant, caller.user).await? };
-    let rights = TenantAccess::new(place.ok_or_else(|| http::Error::not_found("team"))?, caller);
+    let rights = TenantAccess::new(place.ok_or_else(|| http::Error::not_found("the team"))?, caller);
     match rights.tenant.suspended_at {
         None => Ok(rights),
         Some(_) => Err(suspended().into()),

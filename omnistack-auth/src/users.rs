@@ -91,7 +91,7 @@ impl NewUser {
     }
 }
 
-/// Creates and finds users.
+/// The users of the app: creates and finds them.
 ///
 /// ```
 /// use omnistack_auth::{ErrorKind, users::{NewUser, Users}};
@@ -214,7 +214,7 @@ impl Users {
         // The entry belongs to the user's own tenant, whichever tenant is selected.
         let mut tx = self.db.all_tenants().begin().await?;
         let user = store::update(&mut tx, caller.user, profile, self.clock.now()).await?;
-        let user = user.ok_or_else(|| http::Error::not_found("user"))?;
+        let user = user.ok_or_else(|| http::Error::not_found("the user"))?;
         let mut entry = AuditEntry::new("account.profile_changed").actor(caller).resource("user", user.id);
         entry.tenant = accounts::personal_tenant(&mut tx, user.id).await?.first().map(|(tenant,)| *tenant);
         self.audit.record_in(&mut tx, entry.details(json!({ "fields": changed }))).await?;

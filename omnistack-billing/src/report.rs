@@ -39,7 +39,7 @@ use live::LiveUsage;
 use numbers::adds_up;
 use totals::{AddUpUsageTotals, RECENT_DAYS};
 
-/// Makes reports. Cheap to clone.
+/// The reports of usage. Cheap to clone.
 #[derive(Clone)]
 struct UsageReports {
     ledger: Ledger,

@@ -1,9 +1,10 @@
-//! Recurring revenue, as operators see it.
+//! Recurring revenue, and the number of subscriptions, as operators see them.
 //!
 //! The revenue of a month is read from the rows of subscriptions, and its changes from the rows that each change of a
 //! subscription adds. Amounts are by currency, because they can't be added up across currencies.
 
 mod admin;
+mod counts;
 mod numbers;
 mod store;
 
@@ -14,7 +15,7 @@ use omnistack_core::{
     module::{Mount, Registry},
 };
 
-/// Reads recurring revenue. Cheap to clone.
+/// The reports of recurring revenue. Cheap to clone.
 #[derive(Clone)]
 struct RevenueReports {
     db: Db,
@@ -27,8 +28,9 @@ impl RevenueReports {
     }
 }
 
-/// Registers the routes of revenue for operators, if the app authenticates callers.
+/// Registers the numbers of subscriptions and, if the app authenticates callers, the routes of revenue for operators.
 pub(crate) fn register(registry: &mut Registry) {
+    counts::register(registry);
     registry.after_modules(|registry| {
         if !registry.provides::<Authenticator>() {
             return;

@@ -38,7 +38,7 @@ pub(crate) fn total_start() -> Timestamp {
     Timestamp::from_micros(0)
 }
 
-/// Identifies a window.
+/// The key of a window.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WindowKey {
     pub(crate) tenant: TenantId,

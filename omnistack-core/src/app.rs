@@ -5,7 +5,8 @@
 //! from all of it. [`AppBuilder::run`] is the whole program: a command line with `serve`, `worker`, `migrate`,
 //! `openapi`, `routes`, `config`, `health`, `audit`, `jobs`, `backup`, `restore`, `maintenance`, `seed` and `doctor`. Without
 //! the feature `cli`, it has no commands `audit`, `backup`, `health`, `jobs`, `maintenance`, `restore`, `seed` and
-//! `webhooks`, no help, and only the options `--list` and `--allow-lock` of `migrate`.
+//! `webhooks`, no help, and only the options `--list` and `--allow-lock` of `migrate`. `backup` and `restore` need the
+//! feature `backup` too.
 //!
 //! ```no_run
 //! use omnistack_core::{app::App, module::{Api, Module, Mount, Registry}};
@@ -48,6 +49,7 @@ mod dev_identity;
 mod disk;
 mod docs;
 mod host;
+mod mail_jobs;
 mod malformed_request;
 mod middleware_stack;
 mod migrations;

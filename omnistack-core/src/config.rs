@@ -57,6 +57,7 @@
 //! ```
 
 mod app_settings;
+mod config_file;
 mod public_url;
 mod reference;
 mod settings;
@@ -125,7 +126,7 @@ pub struct ConfigProblem {
     pub origin: Option<SettingSource>,
     /// The problem, and what a correct value is. Never contains the value of a secret.
     pub message: String,
-    /// What to do.
+    /// The way to solve the problem.
     pub fix: String,
 }
 

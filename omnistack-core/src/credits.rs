@@ -65,7 +65,7 @@ impl CreditCharge {
     }
 }
 
-/// Keeps the credits of tenants: the contract of wallets. Apps use [`CreditAccounts`].
+/// A source of the credits of tenants: the contract of wallets. Apps use [`CreditAccounts`].
 #[async_trait]
 pub trait CreditSource: Send + Sync + 'static {
     /// Charges credits in a transaction of the app's database that sees the tenant's rows.

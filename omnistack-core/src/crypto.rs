@@ -7,7 +7,7 @@
 //! | API keys, session tokens and reset tokens | [`Token`]: 256 random bits; only its [`Sha256`] is stored |
 //! | comparing a value sent by a caller with an expected one | [`constant_time_eq`], whose time does not depend on the contents |
 //! | signatures of webhooks and links | [`HmacKey`]: HMAC-SHA-256 (RFC 2104), in hexadecimal and base64 |
-//! | secrets in the database | [`KeyRing`]: AES-256-GCM, bound to the row they belong to, with key rotation |
+//! | secrets in the database | with the feature `key-ring`: [`KeyRing`], AES-256-GCM, bound to the row they belong to, with key rotation |
 //! | signatures of providers | with the feature `signed-data`: `UnverifiedJws` and `TrustedRoots`, chains of certificates |
 //!
 //! ```
@@ -32,27 +32,35 @@
 
 #[cfg(feature = "signed-data")]
 mod certificates;
+#[cfg(feature = "key-ring")]
 mod context;
 mod error;
 mod hash;
 mod hmac;
 #[cfg(feature = "signed-data")]
 mod jws;
+#[cfg(feature = "key-ring")]
 mod key_ring;
+#[cfg(feature = "backup")]
 mod sealed_stream;
+#[cfg(feature = "key-ring")]
 mod settings;
 mod token;
 
 #[cfg(feature = "signed-data")]
 pub use certificates::{CertificateUsage, ReadableCertificate, TrustedRoots};
+#[cfg(feature = "key-ring")]
 pub use context::SealContext;
 pub use error::{Error, ErrorKind};
 pub use hash::Sha256;
 pub use hmac::{HmacKey, Mac};
 #[cfg(feature = "signed-data")]
 pub use jws::UnverifiedJws;
+#[cfg(feature = "key-ring")]
 pub use key_ring::KeyRing;
+#[cfg(feature = "backup")]
 pub(crate) use sealed_stream::{OpeningReader, SealingWriter, StreamStart};
+#[cfg(feature = "key-ring")]
 pub use settings::SecretSettings;
 pub use token::Token;
 
@@ -75,4 +83,5 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 #[cfg(test)]
+#[cfg(feature = "key-ring")]
 mod tests;

@@ -37,6 +37,7 @@ mod error;
 mod mailer;
 mod memory;
 mod message;
+mod outbox;
 mod provider;
 
 pub use address::{Address, AddressError};
@@ -46,4 +47,5 @@ pub use error::{EmailError, EmailErrorKind, InvalidEmail};
 pub use mailer::Mailer;
 pub use memory::MemoryProvider;
 pub use message::{Attachment, Email, EmailHeader, EmailTag, MAX_EMAIL_BYTES, Unsubscribe};
+pub use outbox::{EnqueueMail, MailOutbox};
 pub use provider::{EmailProvider, SentMail};

@@ -31,7 +31,7 @@ pub struct FlagSubject<'a> {
     pub plan: &'a Plan,
 }
 
-/// Chooses the variants of flags: the contract of the module with the flags. Apps use [`FlagVariants`].
+/// A source of the variants of flags: the contract of the module with the flags. Apps use [`FlagVariants`].
 pub trait FlagVariantSource: Send + Sync + 'static {
     /// Returns the name of the variant that a flag gives to a caller, without I/O. Returns `None` if the flag does not
     /// exist, is off for the caller, or has no variants.

@@ -1,8 +1,8 @@
 //! HTTP: errors, extractors, lists, layers, rate limits.
 //!
 //! - [`Error`] is the error of handlers and the format of every error response.
-//! - [`Json`], [`Query`], [`Path`] and [`Multipart`] are extractors. They fail with [`Error`], and `Json` and `Query`
-//!   validate the value with [`garde`].
+//! - [`Json`], [`Query`], [`Path`] and, with the feature `multipart`, `Multipart` are extractors. They fail with
+//!   [`Error`], and `Json` and `Query` validate the value with [`garde`].
 //! - [`CursorPage`] and [`PageRequest`] are for lists; [`Envelope`] wraps the responses of version 2 and later.
 //! - [`layer`] contains the tower layers of the default stack. Each can be used without the builder.
 //! - [`RateLimits`] counts requests for all replicas; [`Rate`] is a number of requests per period.
@@ -40,6 +40,7 @@ mod error;
 mod extract;
 mod fields;
 mod json;
+#[cfg(feature = "multipart")]
 mod multipart;
 mod page;
 mod preconditions;
@@ -55,6 +56,7 @@ pub use extract::{Path, Query};
 pub use fields::header_parts;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 pub use json::{Json, Patch};
+#[cfg(feature = "multipart")]
 pub use multipart::{Field, Multipart};
 pub use page::{CursorPage, MAX_COUNTED_ROWS, MAX_PAGE_SIZE, NumberedPage, PageRequest};
 pub use preconditions::{Freshness, Preconditions, Validators};

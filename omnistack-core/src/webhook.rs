@@ -48,9 +48,12 @@
 mod endpoint_disabled;
 mod inbox;
 mod inline;
+#[cfg(not(feature = "key-ring"))]
+mod no_samples;
 mod publisher;
 mod registration;
 mod rejection;
+#[cfg(feature = "key-ring")]
 mod sample;
 mod source;
 mod sources;
@@ -71,5 +74,8 @@ pub use standard::{InvalidStandardSecret, StandardHeaders, StandardSecret, TIMES
 pub use crate::webhook_event::{WebhookCatalogue, WebhookEvent, WebhookEventType};
 
 pub(crate) use inline::InlineModule;
+#[cfg(not(feature = "key-ring"))]
+pub(crate) use no_samples::SampleKeys;
 pub(crate) use registration::WebhookRegistrations;
+#[cfg(feature = "key-ring")]
 pub(crate) use sample::SampleKeys;

@@ -73,7 +73,7 @@ struct QueuedExposure {
     at: Timestamp,
 }
 
-/// Records exposures where flags are evaluated, and publishes them in the background.
+/// A recorder of exposures where flags are evaluated, which publishes them in the background.
 #[derive(Clone, Default)]
 pub(super) struct ExposureRecorder(Option<Arc<ExposureQueue>>);
 

@@ -9,7 +9,7 @@ use garde::Validate;
 use omnistack_core::{
     clock::Timestamp,
     http::{Error, Json, Query},
-    metrics::{BACKGROUND_JOB_OLDEST_AGE, BACKGROUND_JOB_QUEUE_SIZE, USERS},
+    metrics::{ACTIVE_SUBSCRIPTIONS, BACKGROUND_JOB_OLDEST_AGE, BACKGROUND_JOB_QUEUE_SIZE, USERS},
     module::{Api, Mount, Registry},
 };
 use serde::{Deserialize, Serialize};
@@ -17,13 +17,14 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use crate::{
-    counts::{Counts, DashboardNumber, DashboardStats},
+    counts::{Counts, DashboardNumber, DashboardStats, StoredCount},
     period::Period,
 };
 
 /// Registers the routes.
 pub(crate) fn register(registry: &mut Registry) {
     let api = Api::new().routes(routes!(stats)).routes(routes!(user_growth)).routes(routes!(jobs));
+    let api = api.routes(routes!(subscriptions));
     registry.routes(Mount::admin("/dashboard"), api, |ctx| ctx.get::<Counts>());
 }
 
@@ -85,6 +86,50 @@ async fn user_growth(State(counts): State<Counts>, Query(query): Query<GrowthQue
         GrowthDay { day, new, total }
     });
     Ok(Json(Growth { days: days.collect() }))
+}
+
+/// The subscriptions of an app.
+#[derive(Debug, Serialize, ToSchema)]
+struct DashboardSubscriptions {
+    /// When the subscriptions were counted. `null` before the first count, and without the feature `billing`.
+    #[schema(required)]
+    counted_at: Option<Timestamp>,
+    /// Number of active subscriptions.
+    active: f64,
+    /// Number of active subscriptions by plan.
+    plans: BTreeMap<String, f64>,
+    /// New subscriptions of each day of the period, the oldest first.
+    days: Vec<DashboardSubscriptionDay>,
+}
+
+/// A day with its new subscriptions.
+#[derive(Debug, Serialize, ToSchema)]
+struct DashboardSubscriptionDay {
+    /// The day, in UTC.
+    #[schema(examples("2030-01-31"))]
+    day: String,
+    /// Number of subscriptions that were created on this day.
+    new: i64,
+}
+
+/// Read the numbers of subscriptions
+///
+/// Live subscriptions by plan, and those that are new on each day in UTC. They are counted once a minute. The recurring
+/// revenue is at `/api/v1/admin/billing/revenue`.
+#[utoipa::path(get, path = "/subscriptions", operation_id = "read_dashboard_subscriptions", params(GrowthQuery),
+    responses((status = 200, body = DashboardSubscriptions)))]
+async fn subscriptions(
+    State(counts): State<Counts>,
+    Query(query): Query<GrowthQuery>,
+) -> Result<Json<DashboardSubscriptions>, Error> {
+    let days = counts.days("subscriptions", query.period.unwrap_or(Period::Month).days()).await?;
+    let days = days.into_iter().map(|(day, new)| DashboardSubscriptionDay { day, new }).collect();
+    let stored = counts.stored().await?;
+    let counted = || stored.iter().filter(|count| count.metric == ACTIVE_SUBSCRIPTIONS.name);
+    let counted_at = counted().map(|count| count.counted_at).max();
+    let plan = |count: &StoredCount| Some((count.labels().pop()?, count.value));
+    let plans: BTreeMap<_, _> = counted().filter_map(plan).collect();
+    Ok(Json(DashboardSubscriptions { counted_at, active: plans.values().sum(), plans, days }))
 }
 
 /// The jobs of an app.

@@ -9,7 +9,7 @@ use omnistack_core::{
 /// The first keywords of statements that are counted apart. Other statements are counted as `OTHER`.
 const OPERATIONS: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "OTHER"];
 
-/// Counts and measures the statements of a database.
+/// The metrics of the statements of a database.
 pub(crate) struct StatementMetrics {
     operations: [(Counter, Histogram); OPERATIONS.len()],
 }

@@ -52,7 +52,7 @@ const MAX_CAUSES: usize = 10;
 /// The name of this client in Sentry.
 const CLIENT: &str = concat!("omnistack/", env!("CARGO_PKG_VERSION"));
 
-/// Observes errors and queues their reports.
+/// An observer of errors, which queues their reports.
 #[derive(Clone)]
 pub(crate) struct Sentry {
     queue: mpsc::Sender<SentryReport>,

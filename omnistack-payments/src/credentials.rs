@@ -35,6 +35,9 @@ use reseal::{CredentialKeys, ResealCredentials};
 use webhooks::AccountWebhooks;
 pub(crate) use webhooks::account_of;
 
+/// The limit of a plan of the payment services at which a tenant has accounts.
+const SERVICES_LIMIT: &str = "services";
+
 /// Registers the accounts of tenants, and their routes if the app authenticates callers. `services` are all services
 /// of the app.
 pub(crate) fn register(registry: &mut Registry, services: Vec<Arc<dyn PaymentService>>) {
@@ -55,10 +58,18 @@ pub(crate) fn register(registry: &mut Registry, services: Vec<Arc<dyn PaymentSer
                 clock: clock.clone(),
                 keys: ctx.get()?,
                 log: ctx.get()?,
+                entitlements: ctx.get()?,
                 services: services.clone(),
                 cache: MinuteCache::default(),
                 uses: LastUses::default(),
             }))
+        })
+        .limited_resource(SERVICES_LIMIT, |ctx| {
+            let accounts = ctx.get::<PaymentAccounts>()?;
+            Ok(move |tenant| {
+                let accounts = accounts.clone();
+                async move { Ok(accounts.count_services(tenant).await?) }
+            })
         })
         .job::<ResealCredentials>(|ctx| Ok(CredentialKeys { db: ctx.get::<Db>()?.app_database(), keys: ctx.get()? }))
         .cron(Cron::new("23 4 * * *", ResealCredentials {}))

@@ -118,7 +118,7 @@ fn check_service(registry: &mut Registry, provider: Arc<dyn PaymentProvider>) {
 /// Returns the services of the crate's features. Reports URLs that are not accepted.
 #[cfg(any(feature = "paypal", feature = "razorpay", feature = "stripe"))]
 fn provider_services(registry: &mut Registry, config: &PaymentConfig) -> Vec<Arc<dyn PaymentService>> {
-    let Some(client) = registry.http_client() else { return Vec::new() };
+    let Some(client) = registry.settings_client() else { return Vec::new() };
     let mut services: Vec<Arc<dyn PaymentService>> = Vec::new();
     #[cfg(feature = "stripe")]
     match StripeService::new(client.clone(), &config.stripe.api_url) {

@@ -40,6 +40,9 @@ const HOP_MESSAGES: u32 = 1_000;
 const HOP_RATE: u32 = 200;
 /// The channel of the measurements.
 const CHANNEL: &str = "room:1";
+/// The channel of a client that never reads, and the size of its messages: after a few, the socket takes no more.
+const STALLED_CHANNEL: &str = "room:2";
+const STALLED_MESSAGE_BYTES: usize = 256 * 1024;
 /// The name of the other server.
 const WS: &str = "ws 8.23.0 with ioredis 6.0.0";
 
@@ -86,6 +89,8 @@ async fn measure() {
     println!("| one message to {SUBSCRIBERS} subscribers, p99 | {} | 150 ms |", milliseconds(p99));
     println!("| CPU of the server a delivery, in the program | {} | 2.5 µs |", microseconds(cpu.program));
     println!("| CPU of the server a delivery, in the kernel | {} | |", microseconds(cpu.kernel));
+    let beside = subscribers.fan_out_beside_stalled_client().await;
+    println!("| the same beside a client that never reads, p99 | {} | 150 ms |", milliseconds(beside));
     let StormResult { elapsed, recovered, failures, queries } = subscribers.storm().await;
     drop(subscribers);
     println!("| {SUBSCRIBERS} clients reconnect together: recovered | {recovered} | {SUBSCRIBERS} |");
@@ -215,6 +220,21 @@ impl Subscribers {
         let deliveries = u32::try_from(waits.len()).unwrap();
         let cpu = self.server.process.cpu().since(cpu, deliveries);
         DeliveryCost::new(waits, cpu)
+    }
+
+    /// Publishes as many messages, and as many large ones to a client that never reads. Returns the 99th percentile of
+    /// the latency of the others.
+    async fn fan_out_beside_stalled_client(&mut self) -> Duration {
+        let (address, source) = (self.server.address, Ipv4Addr::LOCALHOST);
+        let mut stalled = start_clients(&ClientLoad { address, source, count: 1, channel: STALLED_CHANNEL.to_owned() });
+        stalled.ask("open").await;
+        stalled.ask("stall").await;
+        let mut waits = Vec::new();
+        for _ in 0..FAN_OUT_MESSAGES {
+            self.server.process.tell(&format!("{STALLED_CHANNEL} {STALLED_MESSAGE_BYTES}")).await;
+            waits.extend(self.publish_to_all().await);
+        }
+        DeliveryCost::new(waits, CpuTime::default()).p99
     }
 
     /// Returns the microseconds until each subscriber has got the message.

@@ -10,6 +10,7 @@ mod limits;
 mod meter;
 mod operator;
 mod outbound;
+mod send_lists;
 mod service;
 mod session;
 mod subscriptions;
@@ -45,11 +46,12 @@ use channels::{Channel, ChannelTable};
 use connection::Connection;
 use connections::Connections;
 use meter::MessageMeter;
+use send_lists::SendLists;
 use wheel::Wheel;
 
 pub(crate) use connection::Transport;
 pub(crate) use operator::{ConnectionFilter, ConnectionInfo, HubStats};
-pub(crate) use outbound::{OutboundItem, OutboundReader};
+pub(crate) use outbound::{OutboundItem, OutboundReader, OutboundSocket};
 pub(crate) use session::{Session, SessionOrigin};
 
 /// The settings and services that a hub works with.
@@ -82,6 +84,7 @@ struct HubState {
     /// The name of this process among the replicas.
     node: String,
     connections: Connections,
+    send_lists: SendLists,
     channels: ChannelTable,
     /// The numbers of connections, and the serial numbers of subscriptions.
     numbers: AtomicU64,
@@ -118,6 +121,7 @@ impl Hub {
             sign_in,
             node: Token::random().expose().to_owned(),
             connections: Connections::default(),
+            send_lists: SendLists::default(),
             channels: ChannelTable::default(),
             numbers: AtomicU64::new(1),
             connection_wheel: Wheel::default(),
@@ -194,7 +198,7 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-/// Passes the events of the engine to the hub, as long as there is one.
+/// A receiver that passes the events of the engine to the hub, as long as there is one.
 struct HubEvents(Weak<HubState>);
 
 impl HubEvents {

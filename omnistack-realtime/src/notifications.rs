@@ -62,7 +62,7 @@ pub(crate) fn register(registry: &mut Registry) {
                 store: ctx.get::<NotificationService>()?.store,
                 kinds: ctx.get()?,
                 contacts: ctx.get()?,
-                mailer: ctx.get()?,
+                outbox: ctx.get()?,
                 app: app.clone(),
                 public_url: public_url.clone(),
             })

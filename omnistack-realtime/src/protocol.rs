@@ -8,6 +8,7 @@ mod reply;
 mod server_frame;
 #[cfg(test)]
 mod tests;
+mod text_frame;
 
 pub(crate) use codes::{CloseCode, ErrorCode, UnsubscribeCode};
 pub(crate) use command::{
@@ -26,6 +27,7 @@ pub(crate) use reply::{
 pub(crate) use reply::{MessagePush, SubRefreshResult};
 #[cfg(any(feature = "client", test))]
 pub(crate) use server_frame::{ServerMessage, parse_server_frame};
+pub(crate) use text_frame::{TextFrame, TextFrameBuilder};
 
 /// Returns whether a value is the default of its type. Such values are left out.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -11,7 +11,6 @@ use std::fmt;
 
 use axum::{
     body::{Body, Bytes},
-    extract::ws::WebSocketUpgrade,
     response::Response,
     routing::{any, get},
 };
@@ -133,19 +132,6 @@ impl fmt::Debug for TransportState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransportState").field("limits", &self.limits).finish_non_exhaustive()
     }
-}
-
-/// Sets the limits of a WebSocket. The buffers are small, because most connections wait most of the time; they grow for
-/// larger messages. The buffer for writing has no limit of its own: it has one frame at a time, of the queue, which is
-/// bounded and lets a single frame be larger.
-fn with_limits(upgrade: WebSocketUpgrade, limits: TransportLimits) -> WebSocketUpgrade {
-    /// Capacity of the buffer for frames that arrive, such as the 8 bytes of a pong.
-    const READ_BUFFER_BYTES: usize = 1024;
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_frame_size(limits.message_bytes)
-        .max_message_size(limits.message_bytes)
 }
 
 /// Returns the frames that wait now, without waiting for more.

@@ -100,7 +100,27 @@ impl TenantExport {
     }
 }
 
-/// The handle that requests and returns exports of tenants. Cheap to clone.
+/// The handle that requests and returns exports of tenants. Provided by [`Files`](crate::Files). Cheap to clone.
+///
+/// ```
+/// use omnistack_core::{app::{App, DevIdentity}, config::Config};
+/// use omnistack_storage::{ExportService, ExportState, Files, Memory};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
+/// app.migrate().await?;
+///
+/// let exports: ExportService = app.context().get()?;
+/// let caller = DevIdentity::identity();
+/// let requested = exports.request(&caller).await?;
+/// // A job creates the archive.
+/// let (export, link) = exports.get(&caller, requested.id).await?;
+/// assert_eq!((export.state, link), (ExportState::Waiting, None));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ExportService(pub(crate) Arc<ExportServiceInner>);
 

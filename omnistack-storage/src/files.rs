@@ -27,14 +27,14 @@ use omnistack_core::{
 
 use crate::{
     ByteRange, Error, ErrorKind, File, FileId, FileState, Object, PresignRequest, PresignedRequest, Storage,
-    config::FileSettings, content_disposition::content_disposition, model::StorageUsage, scan::SharedScanner, sniff,
-    store,
+    config::FileSettings, content_disposition::content_disposition, embedding::EmbeddingOrigins, model::StorageUsage,
+    scan::SharedScanner, sniff, store,
 };
 
 /// The source of usage events.
 const USAGE_SOURCE: &str = "files";
 
-/// Stores, returns and deletes files of tenants. Provided by [`Files`](crate::Files).
+/// The files of tenants: stores, returns and deletes them. Provided by [`Files`](crate::Files).
 ///
 /// Each operation that takes a caller works on the files of the caller's tenant only.
 ///
@@ -82,6 +82,7 @@ pub(crate) struct FileServiceInner {
     #[cfg(feature = "thumbnails")]
     pub(crate) thumbnails: Option<crate::thumbnail::ThumbnailEncoder>,
     pub(crate) settings: FileSettings,
+    pub(crate) embedding_origins: EmbeddingOrigins,
     /// Time for which idempotency keys of uploads are kept.
     pub(crate) key_retention: Duration,
 }

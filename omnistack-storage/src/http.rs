@@ -13,7 +13,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::{body::Body, response::Response};
 use omnistack_core::http::Validators;
 
-use crate::{ByteRange, Object};
+use crate::{ByteRange, Object, embedding::EmbeddedBy};
 
 /// Returns the range that `Range` requests (RFC 9110, section 14.2). Returns `None`, so that the header is
 /// ignored, if it is malformed or has more than one range.
@@ -36,22 +36,14 @@ pub(crate) fn range(headers: &HeaderMap) -> Option<ByteRange> {
 
 /// Caches may store a file, but must revalidate it before they use it.
 const CACHE_CONTROL: &str = "private, no-cache";
-
-/// The pages that may embed a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EmbeddedBy {
-    /// Pages of the app.
-    App,
-    /// Pages of every origin, as with signed URLs of a bucket.
-    Everyone,
-}
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Returns the `Content-Security-Policy` of a file, which forbids scripts and all other active content. A PDF has
 /// no `sandbox`, because browsers do not show a PDF in one; their PDF viewers are sandboxed themselves.
-fn policy(content_type: &str, shown_by: EmbeddedBy) -> String {
+fn policy(content_type: &str, embedded_by: EmbeddedBy) -> String {
     let sandbox = if content_type == "application/pdf" { "" } else { "; sandbox" };
-    let ancestors = match shown_by {
-        EmbeddedBy::App => "'self'",
+    let ancestors = match embedded_by {
+        EmbeddedBy::App | EmbeddedBy::AllowedOrigin => "'self'",
         EmbeddedBy::Everyone => "*",
     };
     format!(
@@ -66,7 +58,7 @@ pub(crate) fn content(
     validators: &Validators,
     disposition: &str,
     part: bool,
-    shown_by: EmbeddedBy,
+    embedded_by: EmbeddedBy,
 ) -> Response {
     let (range, size) = (object.range.clone(), object.info.size);
     let mut response = Response::new(Body::from_stream(object.body));
@@ -88,11 +80,11 @@ pub(crate) fn content(
     set(header::ACCEPT_RANGES, "bytes");
     set(header::CACHE_CONTROL, CACHE_CONTROL);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(header::CONTENT_SECURITY_POLICY, &policy(content_type, shown_by));
-    match shown_by {
-        EmbeddedBy::App => set(header::X_FRAME_OPTIONS, "SAMEORIGIN"),
-        // Browsers ignore `X-Frame-Options` if the policy has `frame-ancestors`.
-        EmbeddedBy::Everyone => set(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+    set(header::CONTENT_SECURITY_POLICY, &policy(content_type, embedded_by));
+    set(RESOURCE_POLICY, embedded_by.resource_policy());
+    // Browsers ignore `X-Frame-Options` if the policy has `frame-ancestors`.
+    if embedded_by != EmbeddedBy::Everyone {
+        set(header::X_FRAME_OPTIONS, "SAMEORIGIN");
     }
     validators.add_to(headers);
     response
@@ -100,11 +92,14 @@ pub(crate) fn content(
 
 /// Returns a 304 response with the headers with which caches update the stored response (RFC 9110, section
 /// 15.4.5).
-pub(crate) fn not_modified(validators: &Validators) -> Response {
+pub(crate) fn not_modified(validators: &Validators, embedded_by: EmbeddedBy) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     validators.add_to(response.headers_mut());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
+    // The stored response may have been for a page of another origin.
+    let resource_policy = HeaderValue::from_static(embedded_by.resource_policy());
+    response.headers_mut().insert(RESOURCE_POLICY, resource_policy);
     response
 }
 

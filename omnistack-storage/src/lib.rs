@@ -60,6 +60,7 @@ mod archival;
 mod backup;
 mod config;
 mod content_disposition;
+mod embedding;
 mod error;
 mod export;
 mod files;

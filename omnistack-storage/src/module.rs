@@ -7,10 +7,11 @@ use std::{fmt, sync::Arc};
 
 use omnistack_core::{
     clock::Clock,
-    config::PublicUrl,
+    config::{Config, PublicUrl},
     crypto::KeyRing,
     db::Db,
     events::{EnqueueJob, TenantDeleted},
+    http::HttpSettings,
     idempotency::IdempotencySettings,
     jobs::Cron,
     migrations,
@@ -22,6 +23,7 @@ use crate::{
     archival::jobs::{ArchiveFiles, RestoreFromArchive},
     backup::{OwnStorageLocation, StoredObjects},
     config::{ArchivalSettings, ExportSettings, FileSettings, StorageSettings},
+    embedding::EmbeddingOrigins,
     export::{
         ExportService, ExportServiceInner,
         jobs::{CreateExportArchive, DeleteExpiredExports, ExpireTenantExports, MailExportLink},
@@ -228,6 +230,7 @@ impl Module for Files {
             })
             .provide_from(move |ctx| make(ctx, ctx.get()?))
             .provide_from(move |ctx| {
+                let http = ctx.get::<Config>()?.read_settings::<HttpSettings>().ok();
                 Ok(FileService(Arc::new(FileServiceInner {
                     // The rows of files are in the main database for all tenants, so that the cleanup finds them.
                     db: ctx.get::<Db>()?.app_database(),
@@ -241,6 +244,7 @@ impl Module for Files {
                     #[cfg(feature = "thumbnails")]
                     thumbnails: thumbnails.clone(),
                     settings: settings.clone(),
+                    embedding_origins: EmbeddingOrigins::new(http.as_ref()),
                     key_retention: keys.retention,
                 })))
             })

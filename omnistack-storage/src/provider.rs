@@ -34,7 +34,7 @@ use crate::{
 #[cfg(any(feature = "s3", feature = "cloudinary"))]
 const MAX_RETRY_TIME: Duration = Duration::from_secs(60);
 
-/// Stores objects in a directory, a bucket or another service.
+/// A service that stores objects, such as a directory or a bucket.
 ///
 /// An implementation guarantees:
 ///

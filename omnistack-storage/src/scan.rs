@@ -7,7 +7,8 @@ use omnistack_core::BoxError;
 
 use crate::{File, ObjectKey, Storage};
 
-/// Checks a file before it can be read, e.g. for viruses. Registered with [`Files::scanner`](crate::Files::scanner).
+/// A check of files before they can be read, e.g. for viruses. Registered with
+/// [`Files::scanner`](crate::Files::scanner).
 ///
 /// ```
 /// use async_trait::async_trait;

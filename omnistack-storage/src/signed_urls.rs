@@ -16,7 +16,7 @@ use crate::{
 /// The path under which signed URLs are served.
 pub(crate) const SIGNED_URL_PATH: &str = "/api/v1/public/files/links";
 
-/// Creates and verifies signed URLs that the app serves itself. What a URL allows is encrypted and authenticated
+/// A signer and verifier of signed URLs that the app serves itself. What a URL allows is encrypted and authenticated
 /// with the app's [`KeyRing`], so clients can neither read nor change it.
 ///
 /// ```

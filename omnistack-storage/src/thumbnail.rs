@@ -67,7 +67,7 @@ impl Thumbnail {
     }
 }
 
-/// Creates thumbnails, within the limits of [`ThumbnailSettings`].
+/// An encoder of thumbnails, within the limits of [`ThumbnailSettings`].
 #[derive(Clone, Debug)]
 pub(crate) struct ThumbnailEncoder {
     pub(crate) sizes: Arc<[Thumbnail]>,

@@ -13,7 +13,7 @@ type MailStore = DevMailbox;
 #[cfg(not(feature = "email"))]
 type MailStore = MemoryProvider;
 
-/// Keeps the mails that an app sends. With the feature `email`, the app shows them at `/dev/mailbox`.
+/// The mails that an app sends. With the feature `email`, the app shows them at `/dev/mailbox`.
 #[derive(Debug)]
 pub(crate) struct Mailbox(MailStore);
 

@@ -107,6 +107,24 @@ impl TestRedis {
         assert!(answered.is_ok(), "{program} did not respond within {START_TIMEOUT:?}");
     }
 
+    /// Replaces the data by that of another server, by replication, and becomes a primary again. Connections stay open.
+    /// A server that gets an older copy of its own data is like a replica that was promoted before it had all of it.
+    ///
+    /// # Panics
+    /// Panics if one of the servers is not running, or if the replication takes longer than 20 seconds.
+    pub async fn copy_from(&self, other: &Self) {
+        other.set("CONFIG SET repl-diskless-sync-delay 0");
+        self.set(&format!("REPLICAOF 127.0.0.1 {}", other.port));
+        let copied = async {
+            while !self.command("INFO replication").is_ok_and(|info| info.contains("master_link_status:up")) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(START_TIMEOUT, copied).await;
+        assert!(in_time.is_ok(), "the Redis server did not copy the data within {START_TIMEOUT:?}");
+        self.set("REPLICAOF NO ONE");
+    }
+
     /// Suspends the server's process (`SIGSTOP`): connections stay open and no command gets a reply.
     pub fn freeze(&self) {
         self.signal("STOP");
@@ -150,6 +168,12 @@ impl TestRedis {
             Ok(monitor) => monitor,
             Err(error) => panic!("can't monitor the Redis server: {error}"),
         }
+    }
+
+    /// Runs a command that replies `OK`.
+    fn set(&self, line: &str) {
+        let reply = self.command(line);
+        assert!(matches!(reply.as_deref(), Ok("+OK")), "`{line}`: {reply:?}");
     }
 
     fn signal(&self, name: &str) {

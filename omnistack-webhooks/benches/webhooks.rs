@@ -358,7 +358,7 @@ impl Latencies {
     }
 }
 
-/// What the receivers have got.
+/// The requests that the receivers have got.
 #[derive(Default)]
 struct Received {
     count: AtomicUsize,

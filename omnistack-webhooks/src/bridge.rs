@@ -2,7 +2,7 @@
 //!
 //! A webhook that names a tenant, by its path or its payload, is translated to a unified event such as
 //! `payment.succeeded`, and published to the endpoints of that tenant. So a tenant's program sees the same event from
-//! every provider. A webhook without a counterpart, or without a tenant, is ignored.
+//! every provider, also from the tenant's own accounts. A webhook without a counterpart, or without a tenant, is ignored.
 
 mod event;
 mod providers;
@@ -22,11 +22,15 @@ use omnistack_core::{
     webhook::{InboundWebhook, WebhookHandler, WebhookOutcome, WebhookPublisher, WebhookTx},
 };
 
-/// The sources whose webhooks have unified counterparts, each with its translation.
-const TRANSLATIONS: [(&str, Translate); 5] = [
+/// The sources whose webhooks have unified counterparts, each with its translation. Those whose names end with
+/// `-account` are of the accounts of tenants, and come from the module of payments.
+const TRANSLATIONS: [(&str, Translate); 8] = [
     ("stripe", providers::stripe),
+    ("stripe-account", providers::stripe),
     ("paypal", providers::paypal),
+    ("paypal-account", providers::paypal),
     ("razorpay", providers::razorpay),
+    ("razorpay-account", providers::razorpay),
     ("apple", providers::apple),
     ("google-play", providers::google_play),
 ];

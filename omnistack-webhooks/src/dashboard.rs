@@ -109,7 +109,7 @@ async fn read(State(numbers): State<WebhookNumbers>) -> Result<Json<DashboardWeb
     Ok(Json(numbers.read().await?))
 }
 
-/// Counts webhooks. Cheap to clone.
+/// The counts of webhooks. Cheap to clone.
 #[derive(Clone)]
 struct WebhookNumbers(Arc<WebhookNumbersInner>);
 

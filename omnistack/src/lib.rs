@@ -20,6 +20,7 @@
 //! | `docs-page` | yes | the page `/docs`, which shows the OpenAPI document |
 //! | `cli` | yes | the whole command line, with its help; without it, the commands `serve`, `worker`, `migrate`, `openapi`, `routes`, `config` and `doctor` |
 //! | `compression` | yes | compression of responses with gzip |
+//! | `config-file` | yes | settings from the file `omnistack.toml` |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for the state that several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
@@ -51,6 +52,10 @@
 //! | `qdrant` | no | `ai`, and vectors in Qdrant |
 //! | `github` | no | `ai`, and fixes of code as pull requests on GitHub |
 //! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
+//! | `backup` | no | [`backup`]: backups of the databases and files, and their restore |
+//! | `key-ring` | no | `crypto::KeyRing`: secrets that are sealed at rest; features that need it turn it on |
+//! | `multipart` | no | `http::Multipart`: forms with files; features that need it turn it on |
+//! | `billing-ports` | no | [`money`], [`usage`], [`payment`]; features that need them turn it on |
 //! | `full` | no | all features but `openfeature` |
 //!
 //! # Rooms
@@ -90,7 +95,7 @@
 //! | [`backup`], [`maintenance`], [`seed`] | backups and their restore; the pause of an app; rows for development |
 //! | [`tenant_export`] | what modules hand out of a tenant |
 //! | [`outbox`] | messages that commit with a transaction |
-//! | [`clock`], [`id`], [`text`], [`name`] | time, identifiers, text and names with limits as types |
+//! | [`clock`], [`id`], [`text`], [`number`], [`name`] | time, identifiers, text, names and numbers with limits as types |
 //! | [`usage_threshold`], [`billing_notice`], [`error_event`] | events about limits and subscriptions; the observer of errors |
 //! | [`dashboard`], [`data_environment`] | numbers that modules count; whether data is live or of a test |
 //! | [`redis`] | the connection to Redis, for modules that need more than the ports above |
@@ -169,6 +174,7 @@ pub mod prelude {
         jobs::{Cron, Job, JobContext, JobError, Jobs, NewJob},
         migrations,
         module::{Api, Context, MissingDependency, Module, Mount, Registry, Slot},
+        number::Integer,
         text::{Name, Text},
     };
 }

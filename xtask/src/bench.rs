@@ -180,7 +180,7 @@ fn machine() -> Result<PageSection> {
     let rustc = command::output_of(Command::new("rustc").arg("--version"))?;
     let version = rustc.split_whitespace().nth(1).unwrap_or_default();
     let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
-    let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, optimised for speed.");
+    let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, profile `bench`.");
     Ok(PageSection { name: "machine".to_owned(), body })
 }
 

@@ -37,7 +37,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Adds the failed action to an error.
+/// An extension of results that adds the failed action to an error.
 pub(crate) trait Context<T> {
     /// Converts the error into a [`Failure`] with the message `doing: error`.
     fn context(self, doing: impl fmt::Display) -> Result<T>;

@@ -35,15 +35,15 @@ const MAIL: &str = "email::Mail::default()";
 const APPS: &[MeasuredApp] = &[
     MeasuredApp { name: "the quickstart", features: "sqlite", modules: &[] },
     MeasuredApp { name: "accounts", features: "auth", modules: &[ACCOUNTS] },
-    MeasuredApp { name: "the template", features: "auth,email,postgres,redis", modules: &[ACCOUNTS, MAIL] },
+    MeasuredApp { name: "the template", features: "auth,backup,email,postgres,redis", modules: &[ACCOUNTS, MAIL] },
     MeasuredApp {
         name: "the template and files",
-        features: "auth,email,postgres,redis,storage",
+        features: "auth,backup,email,postgres,redis,storage",
         modules: &[ACCOUNTS, MAIL, "storage::Files::from_env()"],
     },
     MeasuredApp {
         name: "the template, observability, webhooks and realtime",
-        features: "auth,email,observability,postgres,realtime,redis,webhooks",
+        features: "auth,backup,email,observability,postgres,realtime,redis,webhooks",
         modules: &[
             ACCOUNTS,
             MAIL,
@@ -54,7 +54,7 @@ const APPS: &[MeasuredApp] = &[
     },
     MeasuredApp {
         name: "the template, billing and Stripe",
-        features: "auth,billing,email,postgres,redis,stripe,webhooks",
+        features: "auth,backup,billing,email,postgres,redis,stripe,webhooks",
         modules: &[
             ACCOUNTS,
             MAIL,
@@ -65,7 +65,7 @@ const APPS: &[MeasuredApp] = &[
     },
     MeasuredApp {
         name: "the template and models",
-        features: "ai,auth,email,postgres,redis",
+        features: "ai,auth,backup,email,postgres,redis",
         modules: &[ACCOUNTS, MAIL, "ai::Ai::from_env()"],
     },
     MeasuredApp {

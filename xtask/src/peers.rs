@@ -27,13 +27,14 @@ mod usage;
 mod webhooks;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use crate::{
     command,
-    failure::{Failure, Result},
+    failure::{Context, Failure, Result},
     host,
     report::Report,
     servers::Servers,
@@ -150,11 +151,9 @@ pub(crate) fn run() -> Result {
 
 fn steps(report: &mut Report) -> Result {
     let servers = Servers::start(report, false)?;
-    report.step("build examples/saas", || {
-        // Building the tests builds the app too. Without them, dependencies would be compiled again with the features
-        // that only tests need left out.
-        command::run(command::cargo().args(["test", "--workspace", "--all-features", "--no-run"]))
-    })?;
+    // Building the tests builds the app too. Without them, dependencies would be compiled again with the features that
+    // only tests need left out.
+    report.step("build the tests and examples/saas", build)?;
     let app = host::target().join("debug/saas");
     // All of them, whatever became of the one before: one run shows everything that is wrong.
     let mut failures = Vec::new();
@@ -167,22 +166,53 @@ fn steps(report: &mut Report) -> Result {
     if failures.is_empty() { Ok(()) } else { Err(Failure::new(failures.join("\n"))) }
 }
 
+/// Builds the tests of the workspace, and the programs of the examples.
+fn build() -> Result {
+    if host::find_program("cargo-nextest").is_none() {
+        return command::run(command::cargo().args(["test", "--workspace", "--all-features", "--no-run"]));
+    }
+    let mut list = command::cargo();
+    list.args(["nextest", "list", "--all-features", "--list-type", "binaries-only", "--message-format", "json"]);
+    let mut metadata = command::cargo();
+    metadata.args(["metadata", "--format-version", "1", "--all-features"]);
+    let [programs, packages] = build_lists();
+    fs::create_dir_all(host::target().join("peers")).context("creating the folder of peers")?;
+    fs::write(&programs, command::capture(&mut list)?).context(format_args!("writing {}", programs.display()))?;
+    fs::write(&packages, command::output_of(&mut metadata)?).context(format_args!("writing {}", packages.display()))
+}
+
+/// Returns the paths of the lists of test programs and of packages that [`build`] writes.
+fn build_lists() -> [PathBuf; 2] {
+    ["test-programs.json", "packages.json"].map(|name| host::target().join("peers").join(name))
+}
+
+/// Returns the command with which nextest runs tests that [`build`] has built, also while another command of Cargo, such as
+/// Clippy, locks the target folder.
+fn nextest_run() -> Command {
+    let [programs, packages] = build_lists();
+    let mut tests = command::cargo();
+    tests.args(["nextest", "run", "--profile", "peers", "--binaries-metadata"]).arg(programs);
+    tests.arg("--cargo-metadata").arg(packages);
+    tests
+}
+
 /// Returns the command that runs ignored tests of a package, those whose names contain one of `names`.
 ///
 /// With nextest it selects them from the test programs of the whole workspace, which the other tests have built. Without
 /// it, Cargo builds the package by itself, with other features of its dependencies.
 fn ignored_tests(package: &str, names: &[&str]) -> Command {
-    let mut tests = command::cargo();
     if host::find_program("cargo-nextest").is_some() {
         let names: Vec<_> = names.iter().map(|name| format!("test({name})")).collect();
         let selected = format!("package({package}) & ({})", names.join(" | "));
-        tests.args(["nextest", "run", "--all-features", "--profile", "peers", "--run-ignored", "only"]);
-        tests.args(["--filterset", &selected]);
+        let mut tests = nextest_run();
+        tests.args(["--run-ignored", "only", "--filterset", &selected]);
+        tests
     } else {
+        let mut tests = command::cargo();
         tests.args(["test", "--package", package, "--all-features", "--test", "it", "--", "--ignored"]);
         tests.args(names);
+        tests
     }
-    tests
 }
 
 impl Peer {

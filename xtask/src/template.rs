@@ -159,9 +159,39 @@ fn build(app: &Path) -> Result {
     // With the versions, settings and target folder of this workspace, few crates are compiled again.
     let lock = (host::root().join("Cargo.lock"), app.join("Cargo.lock"));
     fs::copy(&lock.0, &lock.1).context("copying Cargo.lock")?;
-    // Removes the app built by the previous run, which had another path.
-    cargo(app, &["clean", "--quiet", "--package", "acme"])?;
+    delete_earlier_builds(&host::target().join("debug"))?;
     cargo(app, &["build"])
+}
+
+/// Deletes what earlier runs have built of the app, which had other paths. `cargo clean --package acme` would also delete
+/// the test programs of the workspace, which have the same name as that of the app.
+fn delete_earlier_builds(folder: &Path) -> Result {
+    let (fingerprints, outputs) = (folder.join(".fingerprint"), folder.join("deps"));
+    let files = names_in(&outputs)?;
+    for name in names_in(&fingerprints)? {
+        let Some(hash) = name.strip_prefix("acme-") else { continue };
+        for file in files.iter().filter(|file| is_output_of(file, hash)) {
+            fs::remove_file(outputs.join(file)).context(format_args!("deleting {file}"))?;
+        }
+        fs::remove_dir_all(fingerprints.join(&name)).context(format_args!("deleting {name}"))?;
+    }
+    Ok(())
+}
+
+/// Returns the names of the entries of a folder; none if there is no such folder.
+fn names_in(folder: &Path) -> Result<Vec<String>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let entries = entries.context(format_args!("reading {}", folder.display()))?;
+    Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+/// Returns whether Cargo has made a file, such as `libacme-HASH.rlib` or `it-HASH`, in the build with this hash.
+fn is_output_of(file: &str, hash: &str) -> bool {
+    let stem = file.split('.').next().unwrap_or_default();
+    stem.rsplit_once('-').is_some_and(|(_, found)| found == hash)
 }
 
 fn cargo(app: &Path, arguments: &[&str]) -> Result {
@@ -264,7 +294,29 @@ fn count_lines(folder: &Path) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::compiled_again;
+    use std::fs;
+
+    use super::{compiled_again, delete_earlier_builds, names_in};
+    use crate::folder::TempFolder;
+
+    #[test]
+    fn only_earlier_builds_of_the_app_are_deleted() {
+        let folder = TempFolder::create("template-test").unwrap();
+        let path = |name: &str| folder.path().join(name);
+        delete_earlier_builds(folder.path()).unwrap();
+        for build in ["acme-0a", "acme-1b", "omnistack-core-2c"] {
+            fs::create_dir_all(path(".fingerprint").join(build)).unwrap();
+        }
+        fs::create_dir(path("deps")).unwrap();
+        for file in ["acme-0a", "acme-0a.d", "libacme-1b.rlib", "it-1b", "it-2c", "it-2c.d", "libacme_macros-3d.so"] {
+            fs::write(path("deps").join(file), "").unwrap();
+        }
+        delete_earlier_builds(folder.path()).unwrap();
+        assert_eq!(names_in(&path(".fingerprint")).unwrap(), ["omnistack-core-2c"]);
+        let mut left = names_in(&path("deps")).unwrap();
+        left.sort();
+        assert_eq!(left, ["it-2c", "it-2c.d", "libacme_macros-3d.so"]);
+    }
 
     #[test]
     fn packages_with_other_features_in_tests_are_compiled_again() {

@@ -21,13 +21,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry
         .routes(mount(), crud::routes::<Room>(), rooms)
         .routes(mount(), floor_plans, |ctx| Ok((rooms(ctx)?, ctx.get()?)))
-        .limited_resource("rooms", |ctx| {
-            let rooms = rooms(ctx)?;
-            Ok(move |tenant| {
-                let rooms = rooms.clone();
-                async move { Ok(rooms.count(tenant).await?) }
-            })
-        });
+        .limited_resource("rooms", Crud::<Room>::counter);
 }
 
 /// Creates the repository of rooms.
@@ -103,9 +97,7 @@ pub struct NewRoom {
     /// The kind.
     pub kind: RoomKind,
     /// The number of seats.
-    #[garde(range(min = 1, max = 1_000))]
-    #[schema(minimum = 1, maximum = 1_000)]
-    pub seats: i64,
+    pub seats: Integer<1, 1_000>,
     /// The price of an hour in EUR, up to 10,000.00.
     pub hourly_price: Money,
 }
@@ -118,9 +110,7 @@ pub struct RoomChange {
     /// The new name.
     pub name: Option<Name<100>>,
     /// The new number of seats.
-    #[garde(inner(range(min = 1, max = 1_000)))]
-    #[schema(minimum = 1, maximum = 1_000)]
-    pub seats: Option<i64>,
+    pub seats: Option<Integer<1, 1_000>>,
     /// The new price of an hour in EUR, up to 10,000.00. Bookings keep the price that they have.
     pub hourly_price: Option<Money>,
     // Not part of the request: `PUT /{id}/floor-plan` sets it.

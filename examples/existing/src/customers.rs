@@ -11,7 +11,7 @@ use omnistack::{
 use crate::before::{self, Pool};
 
 // ANCHOR: authenticate
-/// Authenticates customers by the sessions of the shop.
+/// An authenticator of customers by the sessions of the shop.
 #[derive(Clone, Debug)]
 pub struct Customers {
     pool: Pool,

@@ -71,7 +71,7 @@ impl Event for ItemOrdered {
     }
 }
 
-/// Counts how often each item is ordered.
+/// A subscriber that counts how often each item is ordered.
 struct CountItems;
 
 #[async_trait]
@@ -199,9 +199,9 @@ async fn place_order(
     idempotency: Idempotency,
     item: String,
 ) -> Result<Response, Error> {
-    let customer = caller.user.number().ok_or_else(|| Error::not_found("customer"))?;
+    let customer = caller.user.number().ok_or_else(|| Error::not_found("the customer"))?;
     let customer = before::customer(&parts.pool, customer).await.map_err(db::Error::from)?;
-    let customer = customer.ok_or_else(|| Error::not_found("customer"))?;
+    let customer = customer.ok_or_else(|| Error::not_found("the customer"))?;
 
     let mut tx = parts.db.begin().await?;
     let order = before::insert_order(lend(&mut tx)?, customer.id, &item).await.map_err(db::Error::from)?;

@@ -107,7 +107,7 @@ struct PlacedOrder {
 
 /// Returns the number of the customer who calls.
 fn customer(caller: &Identity) -> Result<i64, Error> {
-    caller.user.number().ok_or_else(|| Error::not_found("customer"))
+    caller.user.number().ok_or_else(|| Error::not_found("the customer"))
 }
 
 /// List the orders
@@ -129,7 +129,7 @@ async fn place(
 ) -> Result<Response, Error> {
     let (tenant, item) = (caller.require_tenant()?, new.item);
     let customer = before::customer(&shop.pool, customer(&caller)?).await.map_err(db::Error::from)?;
-    let customer = customer.ok_or_else(|| Error::not_found("customer"))?;
+    let customer = customer.ok_or_else(|| Error::not_found("the customer"))?;
 
     let mut tx = shop.db.tenant(tenant).begin().await?;
     let order = before::insert_order(lend(&mut tx)?, customer.id, &item).await.map_err(db::Error::from)?;

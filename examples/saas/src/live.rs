@@ -137,7 +137,7 @@ async fn mention(
 ) -> Result<StatusCode, Error> {
     let tenant = caller.require_tenant()?;
     if live.contacts.find(user, Some(tenant)).await?.is_none() {
-        return Err(Error::not_found("member of the team"));
+        return Err(Error::not_found("the member of the team"));
     }
     let title = format!("You were mentioned in {room}");
     let mentioned = NewNotification::new(user, "chat.mentioned", title).tenant(tenant).link("/live");

@@ -372,18 +372,21 @@ impl Accounting {
         end: &str,
     ) -> Result<Vec<AiBudget>, db::Error> {
         let now = self.clock().now();
+        // With one expression for the start, a use is found by its primary key. With `or`, SQLite would read the uses of
+        // all tenants.
         let starts = BudgetPeriod::ALL.map(|period| {
             let start = args.push(period.start(now));
-            format!("b.period = '{}' and u.period_start = ${start}", period.as_str())
+            format!("when '{}' then ${start}", period.as_str())
         });
-        let (starts, conditions) = (starts.join(" or "), conditions.join(" and "));
+        let (starts, conditions) = (starts.join(" "), conditions.join(" and "));
         let filter = if conditions.is_empty() { String::new() } else { format!("where {conditions}") };
         let sql = format!(
             "select b.id, b.tenant_id, b.scope, b.subject, b.period, b.limit_tokens, b.limit_pico, b.soft_percent,
                 b.is_hard, b.by_operator, b.created_at, b.updated_at, u.spent_tokens, u.spent_pico, u.reserved_tokens,
                 u.reserved_pico
             from omni_ai_budgets b left join omni_ai_budget_uses u on u.tenant_id = b.tenant_id
-                and u.subject = b.subject and u.scope = b.scope and u.period = b.period and ({starts})
+                and u.subject = b.subject and u.scope = b.scope and u.period = b.period
+                and u.period_start = case b.period {starts} end
             {filter} {end}"
         );
         let rows: Vec<BudgetWithUse> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;

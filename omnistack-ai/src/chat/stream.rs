@@ -94,7 +94,7 @@ pub enum ChatEvent {
 /// An answer that arrives in pieces. After an error or [`ChatEvent::End`], nothing follows.
 pub type ChatStream = Pin<Box<dyn Stream<Item = Result<ChatEvent, LlmError>> + Send>>;
 
-/// Builds an answer of its pieces.
+/// A builder of an answer from its pieces.
 #[derive(Clone, Debug, Default)]
 pub struct StreamAssembler {
     id: String,

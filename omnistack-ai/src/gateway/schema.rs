@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::chat::{Part, Role, StopReason};
 
-    /// What is reserved for the repair turn is what its request can have at most, by the same estimate.
+    /// The reservation for the repair turn is the most that its request can have, by the same estimate.
     #[test]
     fn the_reservation_of_the_repair_turn_is_an_upper_limit() {
         let request = ChatRequest::new("m", [Message::system("Be brief."), Message::user("a number")]);

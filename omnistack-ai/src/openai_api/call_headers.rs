@@ -9,6 +9,8 @@ const CALL: HeaderName = HeaderName::from_static("x-ai-call");
 const PROVIDER: HeaderName = HeaderName::from_static("x-ai-provider");
 const COST: HeaderName = HeaderName::from_static("x-ai-cost-usd");
 const CACHED: HeaderName = HeaderName::from_static("x-ai-cached");
+/// The headers with the account of a call.
+pub(super) const CALL_HEADERS: [HeaderName; 4] = [CALL, PROVIDER, COST, CACHED];
 
 /// Returns the account of a call as headers.
 pub(super) fn call_headers(call: &CallSummary) -> HeaderMap {

@@ -16,7 +16,7 @@ use crate::{
 
 /// A header by which a caller shares answers of equal requests: `exact=600` or `semantic=600`, with the seconds for which
 /// an answer is kept.
-const CACHE_HEADER: &str = "x-ai-cache";
+pub(super) const CACHE_HEADER: &str = "x-ai-cache";
 /// Longest time for which an answer is kept, in seconds.
 const MAX_CACHE_SECONDS: u64 = 30 * 24 * 3600;
 

@@ -64,11 +64,18 @@ impl ToSchema for ChatCompletionRequest {
 /// Answer in a conversation
 ///
 /// The request and the answer have the form of OpenAI's API; with `stream`, the answer is sent in pieces as server-sent
-/// events. The header `X-AI-Cache` (`exact=SECONDS` or `semantic=SECONDS`) shares the answers of equal requests of the
-/// tenant. Needs an API key with `ai:write`.
+/// events. Needs an API key with `ai:write`.
 #[utoipa::path(post, path = "/", operation_id = "create_chat_completion", request_body = ChatCompletionRequest,
+    params(("X-AI-Cache" = Option<String>, Header, description = "Shares the answers of equal requests of the tenant: \
+        `off`, `exact=SECONDS` or `semantic=SECONDS`.")),
     responses(
-    (status = 200, body = ChatCompletion, description = "The answer. With `stream`, events of type `text/event-stream`."),
+    (status = 200, body = ChatCompletion, description = "The answer. With `stream`, events of type `text/event-stream`.",
+        headers(
+            ("x-ai-call" = String, description = "The id of the call."),
+            ("x-ai-provider" = String, description = "The provider that answered."),
+            ("x-ai-cost-usd" = String, description = "The cost in US dollars, if the price is known."),
+            ("x-ai-cached" = bool, description = "Whether the answer is from the cache."),
+        )),
     (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong."),
     (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
     (status = 403, body = OpenAiError, description = "`model_not_allowed`: the plan does not include the model."),

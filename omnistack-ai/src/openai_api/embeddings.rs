@@ -165,7 +165,11 @@ fn parse(body: Map<String, Value>) -> Result<(EmbeddingRequest, bool), FieldProb
 ///
 /// The request and the answer have the form of OpenAI's API. Needs an API key with `ai:write`.
 #[utoipa::path(post, path = "/", operation_id = "create_embeddings", request_body = EmbeddingsRequest, responses(
-    (status = 200, body = EmbeddingList),
+    (status = 200, body = EmbeddingList, headers(
+        ("x-ai-call" = String, description = "The id of the call."),
+        ("x-ai-provider" = String, description = "The provider that answered."),
+        ("x-ai-cost-usd" = String, description = "The cost in US dollars, if the price is known."),
+    )),
     (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong, or `dimensions` is not supported."),
     (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
     (status = 404, body = OpenAiError, description = "`model_not_found`: there is no such model."),

@@ -12,7 +12,7 @@ use crate::{
 /// The provider in errors of the gateway itself.
 const GATEWAY: &str = "gateway";
 /// A header by which OpenAI's clients decide whether they repeat a request.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Returns the response of a failed call. The details of an error of a provider have `provider`, and as far as they are
 /// known `provider_code`, `provider_type`, `provider_status`, `provider_request_id`, `param` and `retry_after_seconds`.

@@ -75,11 +75,19 @@ impl ToSchema for ResponseRequest {
 /// Create a response
 ///
 /// The request and the response have the form of OpenAI's Responses; with `stream`, the response is sent in pieces as
-/// server-sent events. Responses are not stored: the request contains the whole conversation. The header `X-AI-Cache`
-/// (`exact=SECONDS` or `semantic=SECONDS`) shares the answers of equal requests of the tenant. Needs an API key with
+/// server-sent events. Responses are not stored: the request contains the whole conversation. Needs an API key with
 /// `ai:write`.
-#[utoipa::path(post, path = "/", operation_id = "create_response", request_body = ResponseRequest, responses(
-    (status = 200, body = ModelResponse, description = "The response. With `stream`, events of type `text/event-stream`."),
+#[utoipa::path(post, path = "/", operation_id = "create_response", request_body = ResponseRequest,
+    params(("X-AI-Cache" = Option<String>, Header, description = "Shares the answers of equal requests of the tenant: \
+        `off`, `exact=SECONDS` or `semantic=SECONDS`.")),
+    responses(
+    (status = 200, body = ModelResponse, description = "The response. With `stream`, events of type `text/event-stream`.",
+        headers(
+            ("x-ai-call" = String, description = "The id of the call."),
+            ("x-ai-provider" = String, description = "The provider that answered."),
+            ("x-ai-cost-usd" = String, description = "The cost in US dollars, if the price is known."),
+            ("x-ai-cached" = bool, description = "Whether the answer is from the cache."),
+        )),
     (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong."),
     (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
     (status = 403, body = OpenAiError, description = "`model_not_allowed`: the plan does not include the model."),

@@ -66,7 +66,7 @@ struct AiBudgetsQuery {
     #[garde(skip)]
     #[param(value_type = Option<String>, format = "uuid")]
     tenant: Option<TenantId>,
-    /// Only budgets of this scope.
+    /// Only budgets of this scope. The time of the response grows with the number of newer budgets of other scopes.
     #[garde(skip)]
     scope: Option<BudgetScope>,
     /// The largest number of items to return, 1 to 100. Default: 20.

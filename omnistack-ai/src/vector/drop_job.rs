@@ -15,7 +15,7 @@ use super::{
     model::{VectorCollectionId, VectorSpace},
 };
 
-/// Deletes the points of a collection that was deleted.
+/// The job that deletes the points of a collection that was deleted.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DropVectorCollection {
     pub(super) tenant: TenantId,
@@ -35,7 +35,7 @@ impl Job for DropVectorCollection {
     }
 }
 
-/// Deletes the points of a tenant that was permanently deleted.
+/// The subscriber that deletes the points of a tenant that was permanently deleted.
 pub(super) struct DropTenantVectors(pub(super) Arc<dyn VectorIndex>);
 
 #[async_trait]

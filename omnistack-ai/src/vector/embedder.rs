@@ -34,7 +34,7 @@ impl EmbeddedTexts {
     }
 }
 
-/// Creates the vectors of texts. [`AiGateway`] does.
+/// A service that creates the vectors of texts, such as [`AiGateway`].
 #[async_trait]
 pub trait TextEmbedder: Debug + Send + Sync + 'static {
     /// Returns the vectors of texts, all of the same length.

@@ -87,7 +87,7 @@ impl NewVectorDocument {
     }
 }
 
-/// Stores the chunks of a document.
+/// The job that stores the chunks of a document.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct IngestDocument {
     tenant: TenantId,

@@ -96,7 +96,7 @@ pub(crate) fn refusal(error: AiError) -> omnistack_core::http::Error {
     }
 }
 
-/// What a caller gets of a stream.
+/// The events that a caller gets of a stream.
 pub(crate) struct ReadStream {
     pub(crate) events: Vec<ChatEvent>,
     pub(crate) error: Option<LlmError>,

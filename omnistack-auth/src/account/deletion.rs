@@ -55,7 +55,7 @@ impl Accounts {
     /// Collects the data stored about the caller, and records the export in the audit log.
     pub(crate) async fn export(&self, caller: &Identity) -> Result<AccountExport, Error> {
         let account = self.own_account(caller).await?;
-        let user = users::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let user = users::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("the user"))?;
         let sessions = self.0.sessions.list(account.id).await?;
         let second_factors = self.second_factor_state(account.id).await?;
         #[cfg(feature = "sms")]
@@ -102,7 +102,7 @@ impl Accounts {
             let message = "you are the only operator of the app; make another user an operator first";
             return Err(http::Error::conflict("LAST_OPERATOR", message).into());
         }
-        let account = store::lock(&mut tx, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let account = store::lock(&mut tx, account.id).await?.ok_or_else(|| http::Error::not_found("the user"))?;
         let owned = store::solely_owned_teams(&mut tx, account.id, now).await?;
         let go_on: Vec<TenantId> = owned.iter().filter(|team| team.delete_at.is_none()).map(|team| team.id).collect();
         if !go_on.is_empty() {

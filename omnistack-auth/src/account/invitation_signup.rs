@@ -70,7 +70,7 @@ impl Accounts {
                 self.0.users.create_in(&mut tx, new).await?.user
             }
         };
-        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("the user"))?;
         let details = super::with_client_info(visitor, Value::Null);
         self.record_in(&mut tx, "account.registered", &account, Some(user), Some(details)).await?;
         invitations.accept_in(&mut tx, user, token).await?;

@@ -31,7 +31,7 @@ pub(crate) struct SignedCredential {
 impl Accounts {
     /// Returns the relying party. Fails with 404 if passkeys are disabled.
     fn relying_party(&self) -> Result<&RelyingParty, Error> {
-        Ok(self.0.passkeys.as_ref().ok_or_else(|| http::Error::not_found("passkey"))?)
+        Ok(self.0.passkeys.as_ref().ok_or_else(|| http::Error::not_found("the passkey"))?)
     }
 
     /// Returns the caller's passkeys, the oldest first.
@@ -119,7 +119,7 @@ impl Accounts {
         let account = self.own_account(caller).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         let renamed = passkey::rename(&mut tx, account.id, id, name).await?;
-        let renamed = renamed.ok_or_else(|| http::Error::not_found("passkey"))?;
+        let renamed = renamed.ok_or_else(|| http::Error::not_found("the passkey"))?;
         let details = super::with_client_info(visitor, json!({ "passkey": id, "name": name }));
         self.record_in(&mut tx, "account.passkey_renamed", &account, Some(account.id), Some(details)).await?;
         tx.commit().await?;
@@ -140,8 +140,8 @@ impl Accounts {
     ) -> Result<(), Error> {
         let user = self.own_account(caller).await?.id;
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
-        let name = passkey::remove(&mut tx, user, id).await?.ok_or_else(|| http::Error::not_found("passkey"))?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("the user"))?;
+        let name = passkey::remove(&mut tx, user, id).await?.ok_or_else(|| http::Error::not_found("the passkey"))?;
         // An account with a verified address can always get a magic link, with or without a password.
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
         let elsewhere = store::linked_identities(&mut tx, user).await?;

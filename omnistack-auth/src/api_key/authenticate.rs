@@ -32,7 +32,7 @@ pub(crate) fn api_key_header(request: &Parts) -> Option<&str> {
     request.headers.get(API_KEY_HEADER).map(|key| credential_text(key.as_bytes()))
 }
 
-/// Authenticates and rate-limits API keys.
+/// An authenticator and rate limiter of API keys.
 #[derive(Clone)]
 pub(crate) struct ApiKeyAuthenticator {
     db: Db,

@@ -60,7 +60,7 @@ impl Accounts {
             http::Error::conflict("IDENTITY_TAKEN", message)
         };
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("the user"))?;
         sign_in::require_enabled(&account)?;
         match identity::find(&mut tx, &person.issuer, &person.subject).await? {
             Some(holder) if holder == user => return Ok(tx.rollback().await?),
@@ -112,11 +112,11 @@ impl Accounts {
     ) -> Result<(), Error> {
         let user = self.own_account(caller).await?.id;
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("the user"))?;
         let all = store::linked_identities(&mut tx, user).await?;
         let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| owns(&one.issuer));
         if gone.is_empty() {
-            return Err(http::Error::not_found("identity").into());
+            return Err(http::Error::not_found("the identity").into());
         }
         // An account with a verified address can always get a magic link, with or without a password.
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();

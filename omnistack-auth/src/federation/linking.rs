@@ -89,7 +89,7 @@ pub(crate) struct ResolvedAccount {
     pub(crate) is_new: bool,
 }
 
-/// Finds, links and creates the accounts of external identities.
+/// The service that finds, links and creates the accounts of external identities.
 #[derive(Clone)]
 pub(crate) struct AccountLinker {
     pub(crate) users: Users,

@@ -22,7 +22,7 @@ use crate::{
     session::{Sessions, access_token::refused},
 };
 
-/// Creates and updates users from the assertions of issuers.
+/// The service that creates and updates users from the assertions of issuers.
 #[derive(Clone)]
 pub(crate) struct UserProvisioner {
     db: Db,

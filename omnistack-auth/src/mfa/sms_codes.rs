@@ -47,7 +47,7 @@ pub(crate) struct PhoneState {
     pub(crate) since: omnistack_core::clock::Timestamp,
 }
 
-/// Sends and verifies SMS codes. Cheap to clone.
+/// The SMS codes of users: sends and verifies them. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SmsCodes {
     pub(crate) db: Db,

@@ -42,7 +42,7 @@ pub(crate) struct ActorClaim {
     pub(crate) sub: UserId,
 }
 
-/// Signs and verifies access tokens.
+/// The signer and verifier of access tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessTokens {
     keys: SigningKeys,

@@ -165,7 +165,7 @@ impl Tenants {
     ) -> Result<RolePermissions, Error> {
         check_known(permissions, known)?;
         let (mut tx, rights) = self.begin_change(caller, id, "roles:manage").await?;
-        let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
+        let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("the role"))?;
         rights.require_all(&role::permissions(name, Some(&before.permissions)))?;
         self.check_grant(caller, &rights, permissions)?;
         store::update_role(&mut tx, id, name, &permissions.to_string(), self.clock.now()).await?;
@@ -183,7 +183,7 @@ impl Tenants {
     /// its details.
     pub async fn delete_role(&self, caller: &Identity, id: TenantId, name: &str) -> Result<(), Error> {
         let (mut tx, rights) = self.begin_change(caller, id, "roles:manage").await?;
-        let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
+        let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("the role"))?;
         rights.require_all(&role::permissions(name, Some(&before.permissions)))?;
         let (members, invited) = (
             store::count_with_role(&mut tx, id, name).await?,

@@ -49,7 +49,7 @@ const MAX_INVITATIONS_PER_TEAM: i64 = 200;
 /// The prefix of an invitation's token.
 const PREFIX: &str = "omi_";
 
-/// Creates, lists, revokes and accepts invitations to teams.
+/// The invitations to teams: creates, lists, revokes and accepts them.
 ///
 /// ```
 /// use omnistack_auth::invitation::Invitations;
@@ -192,7 +192,8 @@ impl Invitations {
         let plan = self.entitlements.plan(id).await?;
         let (mut tx, rights) = self.tenants.begin_change(caller, id, "members:manage").await?;
         require_joinable(&rights)?;
-        let before = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
+        let before =
+            store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("the invitation"))?;
         let permissions = role_permissions(&mut tx, id, &before.role).await?.unwrap_or_default();
         self.tenants.check_grant(caller, &rights, &permissions)?;
         let now = self.tenants.clock.now();
@@ -212,7 +213,8 @@ impl Invitations {
     /// Those of [`Tenants::access`]; 403 without `members:manage`; 404 for an unknown invitation.
     pub async fn revoke(&self, caller: &Identity, id: TenantId, invitation: Id<InvitationMarker>) -> Result<(), Error> {
         let (mut tx, _) = self.tenants.begin_change(caller, id, "members:manage").await?;
-        let found = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
+        let found =
+            store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("the invitation"))?;
         store::delete(&mut tx, id, invitation).await?;
         let entry = entry("invitation.revoked", caller, &found).details(json!({ "email": found.email }));
         self.tenants.commit_with_audit(tx, entry).await

@@ -98,7 +98,8 @@ impl Tenants {
         caller.require_in_person()?;
         let (mut tx, rights) = self.begin_locked(caller, id).await?;
         rights.require_team()?;
-        let member = store::find(&mut tx, id, caller.user).await?.ok_or_else(|| http::Error::not_found("member"))?;
+        let member =
+            store::find(&mut tx, id, caller.user).await?.ok_or_else(|| http::Error::not_found("the member"))?;
         if member.role == OWNER && rights.tenant.delete_at.is_none() {
             require_another_owner(&mut tx, id).await?;
         }
@@ -126,7 +127,7 @@ impl Tenants {
 /// caller lacks.
 async fn manageable_member(tx: &mut Tx, rights: &TenantAccess, user: UserId) -> Result<Member, Error> {
     let id = rights.tenant.id;
-    let member = store::find(tx, id, user).await?.ok_or_else(|| http::Error::not_found("member"))?;
+    let member = store::find(tx, id, user).await?.ok_or_else(|| http::Error::not_found("the member"))?;
     rights.require_all(&role_permissions(tx, id, &member.role).await?.unwrap_or_default())?;
     Ok(member)
 }

@@ -150,7 +150,7 @@ impl Tenants {
         let (mut tx, rights) = self.begin_change(caller, id, "tenant:transfer").await?;
         rights.require_team()?;
         self.check_grant(caller, &rights, &Permissions::all())?;
-        let other = members::find(&mut tx, id, to).await?.ok_or_else(|| http::Error::not_found("member"))?;
+        let other = members::find(&mut tx, id, to).await?.ok_or_else(|| http::Error::not_found("the member"))?;
         if other.user_id == caller.user {
             return Err(http::Error::conflict("ALREADY_OWNER", "you already own the team").into());
         }
@@ -197,5 +197,5 @@ pub(crate) fn slug_taken(error: omnistack_core::db::Error) -> Error {
 }
 
 fn team_not_found() -> http::Error {
-    http::Error::not_found("team")
+    http::Error::not_found("the team")
 }

@@ -85,7 +85,7 @@ impl Me {
 /// Get the profile
 #[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller's profile.", body = Me)))]
 async fn get(State(users): State<Users>, caller: Identity) -> Result<Json<Me>, Error> {
-    let user = users.find(caller.user).await?.ok_or_else(|| Error::not_found("user"))?;
+    let user = users.find(caller.user).await?.ok_or_else(|| Error::not_found("the user"))?;
     Ok(Json(Me::of(user, caller)))
 }
 

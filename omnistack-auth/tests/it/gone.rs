@@ -159,7 +159,7 @@ on_each_database! {
         assert_eq!(*told.0.lock().unwrap(), [viewer]);
     }
 
-    /// With the team goes its database, and the jobs that delete rows find nothing to do.
+    /// The database of a team is deleted with the team, and the jobs that delete rows find nothing to do.
     async fn a_team_with_its_own_database_leaves_no_dead_letter(database: TestDatabase) {
         let (team, _) = team(database.with_tenant_databases()).await;
         let note = team.owner().post(NOTES, json!({ "title": "kept" })).header("x-tenant-id", team.id.to_string());

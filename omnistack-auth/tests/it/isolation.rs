@@ -102,7 +102,7 @@ const WITHOUT_POLICY: [(&str, &str); 4] = [
         "omni_sessions",
         "a session is its user's, whichever tenant is chosen; it is found by its id before there is a tenant",
     ),
-    ("omni_tenant_databases", "who has a database is looked up before anything of theirs is opened"),
+    ("omni_tenant_databases", "the database of a tenant is looked up before it is opened"),
 ];
 
 on_each_database! {

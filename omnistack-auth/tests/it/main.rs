@@ -16,6 +16,7 @@ mod notes;
 mod operations;
 mod own_tokens;
 mod pages;
+mod production;
 mod routes;
 mod security_page;
 mod sessions;

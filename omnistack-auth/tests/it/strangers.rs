@@ -157,7 +157,7 @@ on_each_database! {
         register("three").await;
         assert_eq!(to_victim(team.outbox.take()).len(), 0);
         let after: Value = team.owner().get(team.path("/invitations")).await.expect(200).json();
-        assert_eq!(after, before, "the links that were sent stay good, and nobody was invited without a mail");
+        assert_eq!(after, before, "the links that were sent stay good, and no address was invited without a mail");
 
         // Other recipients and sign-in mails are not affected.
         invite("other@example.com").await.expect(201);

@@ -119,7 +119,11 @@ create index omni_subscriptions_grace_until_idx on omni_subscriptions (grace_unt
 create index omni_subscriptions_discount_end_idx on omni_subscriptions (discount_end) where ended_at is null;
 create index omni_subscriptions_trial_end_idx on omni_subscriptions (trial_end) where status = 'trialing';
 create index omni_subscriptions_cleanup_idx on omni_subscriptions (updated_at) where cleanup in ('canceling', 'refunding');
-create index omni_subscriptions_failed_idx on omni_subscriptions (environment, id) where cleanup = 'failed';
+-- For operators: the newest that match.
+create index omni_subscriptions_environment_idx on omni_subscriptions (environment, id);
+create index omni_subscriptions_status_idx on omni_subscriptions (environment, status, id);
+create index omni_subscriptions_plan_idx on omni_subscriptions (environment, plan, id);
+create index omni_subscriptions_cleanup_state_idx on omni_subscriptions (environment, cleanup, id) where cleanup is not null;
 create index omni_subscriptions_request_idx on omni_subscriptions (updated_at) where request is not null;
 alter table omni_subscriptions enable row level security;
 alter table omni_subscriptions force row level security;

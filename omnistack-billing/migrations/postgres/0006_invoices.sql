@@ -81,6 +81,9 @@ create table omni_invoices (
 );
 create unique index omni_invoices_number_idx on omni_invoices (environment, series, number) where number is not null;
 create index omni_invoices_tenant_id_idx on omni_invoices (tenant_id, environment, id);
+-- For operators: the newest that match.
+create index omni_invoices_environment_idx on omni_invoices (environment, id);
+create index omni_invoices_status_idx on omni_invoices (environment, status, id);
 create index omni_invoices_original_id_idx on omni_invoices (original_id) where original_id is not null;
 create index omni_invoices_draft_idx on omni_invoices (id) where status = 'draft';
 alter table omni_invoices enable row level security;

@@ -25,7 +25,7 @@ const MAX_TENANTS_PER_SHARD: usize = MAX_CACHED_TENANTS / CACHE_SHARDS;
 
 /// The result of a load, which its callers share.
 pub(super) type LoadResult = Result<Arc<Entitled>, Arc<Error>>;
-/// Receives the result of a load.
+/// The receiver of the result of a load.
 pub(super) type LoadReceiver = watch::Receiver<Option<LoadResult>>;
 
 /// The cache. Cheap to clone.

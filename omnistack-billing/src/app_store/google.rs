@@ -60,6 +60,6 @@ pub(super) fn from_settings(registry: &mut Registry) -> Option<GooglePlay> {
             return None;
         }
     };
-    let (client, clock) = (registry.http_client()?, registry.clock());
+    let (client, clock) = (registry.settings_client()?, registry.clock());
     Some(GooglePlay::new(client, clock, base, package, account))
 }

@@ -32,7 +32,7 @@ impl AppStore {
     }
 }
 
-/// Identifies a purchase.
+/// The key of a purchase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PurchaseKey {
     pub(super) store: AppStore,

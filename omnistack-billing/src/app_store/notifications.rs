@@ -28,7 +28,7 @@ const REVIEW_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest length of the id of an order, in bytes.
 const MAX_ORDER_BYTES: usize = 200;
 
-/// Handles notifications of the App Store.
+/// The handler of notifications of the App Store.
 pub(super) struct HandleAppleNotification(pub(super) StorePurchases);
 
 #[derive(Deserialize)]
@@ -63,7 +63,7 @@ impl WebhookHandler for HandleAppleNotification {
     }
 }
 
-/// Handles notifications of Google Play.
+/// The handler of notifications of Google Play.
 pub(super) struct HandleGoogleNotification {
     pub(super) purchases: StorePurchases,
     pub(super) events: Events,

@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    http::{Error, FieldError},
+    http::{Error, FieldError, StatusCode},
     identity::TenantId,
     money::Money,
     usage::DataEnvironment,
@@ -119,7 +119,8 @@ impl Invoices {
             return stored.read();
         }
         let draft = self.preview(tenant, environment, &plan, period, &units)?;
-        draft.ok_or_else(|| Error::not_found("an invoice of this period: nothing was used that costs something"))
+        let nothing = "nothing that costs money was used in this period, so it has no invoice";
+        draft.ok_or_else(|| Error::new(StatusCode::NOT_FOUND, "NOT_FOUND", nothing))
     }
 
     fn preview(

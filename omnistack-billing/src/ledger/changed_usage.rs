@@ -30,7 +30,7 @@ struct ChangedUsageState {
     changed: Notify,
 }
 
-/// Remembers changes until it is dropped.
+/// A follower of changes, which remembers them until it is dropped.
 #[derive(Debug)]
 pub(crate) struct UsageFollower(ChangedUsage);
 

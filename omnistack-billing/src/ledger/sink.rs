@@ -17,7 +17,7 @@ use super::{Ledger, event::UsageOutcome};
 /// The kind of the outbox rows with events of tenant databases.
 const OUTBOX_KIND: &str = "usage";
 
-/// Records the app's own usage.
+/// The recorder of the app's own usage.
 #[derive(Clone)]
 pub(super) struct LedgerSink(pub(super) Ledger);
 
@@ -76,8 +76,8 @@ async fn set_visible_tenant(tx: &mut Tx, tenant: &str) -> Result<(), db::Error> 
     set.fetch_one::<(String,)>().await.map(drop)
 }
 
-/// Receives the events that transactions in tenant databases leave in their outbox. It gets the ledger when the app is
-/// built.
+/// The receiver of the events that transactions in tenant databases leave in their outbox. It gets the ledger when the
+/// app is built.
 pub(super) struct UsageOutboxReceiver(pub(super) Arc<OnceLock<Ledger>>);
 
 #[async_trait]

@@ -42,7 +42,7 @@ impl ReportedMeter {
     }
 }
 
-/// Reports usage to payment providers. Cheap to clone.
+/// The reporter of usage to payment providers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct MeterReporter(pub(super) Arc<ReporterParts>);
 

@@ -76,7 +76,7 @@ impl Reservation {
     }
 }
 
-/// Releases a reservation when it is dropped, in the background.
+/// A guard that releases a reservation when it is dropped, in the background.
 #[derive(Debug)]
 pub(super) struct ReservationGuard {
     quotas: Quotas,

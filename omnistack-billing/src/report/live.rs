@@ -15,7 +15,7 @@ use super::{UsageReports, store::UsageScope};
 /// The time between two messages about the usage of a tenant.
 const MESSAGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Publishes the usage of tenants that has changed. Cheap to clone.
+/// The publisher of usage that has changed. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct LiveUsage {
     pub(super) reports: UsageReports,

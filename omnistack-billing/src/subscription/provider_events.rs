@@ -15,7 +15,7 @@ use super::{
     checkout_store, disputes::ReportedDispute, errors::payment_error, handle::Subscriptions, model::CheckoutId,
 };
 
-/// Subscribes subscriptions to the events of providers.
+/// The subscriber of subscriptions to the events of providers.
 #[derive(Debug)]
 pub(super) struct ProviderEvents(pub(super) Subscriptions);
 

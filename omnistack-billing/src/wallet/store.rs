@@ -15,7 +15,7 @@ use super::{
     rules::{self, OpenGrant},
 };
 
-/// Identifies a wallet.
+/// The key of a wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct WalletKey {
     pub(super) tenant: TenantId,

@@ -30,7 +30,7 @@ const FIRST_PENDING_DELAY: Duration = Duration::from_secs(60);
 /// Longest delay between two questions for a pending payment.
 const MAX_PENDING_DELAY: Duration = Duration::from_hours(1);
 
-/// Charges tenants for automatic top-ups, as an app implements it.
+/// A hook of the app that charges tenants for automatic top-ups.
 ///
 /// ```
 /// use omnistack_billing::{TopUp, TopUpOutcome, TopUpRequest};

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use omnistack_core::dashboard::{Dashboard, DayCount};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
@@ -65,6 +66,26 @@ on_each_database! {
         notify(&app, "apple", &notification(&chain, 1, 0, &transaction(&fields), true)).await.unwrap();
         assert_eq!(revenue(&app, "").await["currencies"], json!([]));
         assert_eq!(revenue(&app, "?environment=test").await["currencies"][0]["mrr"], 2900);
+    }
+
+    async fn live_subscriptions_are_counted_by_plan_and_day(database: TestDatabase) {
+        let (app, chain) = app(database).await;
+        for (id, environment) in [("1", "Production"), ("2", "Production"), ("3", "Sandbox")] {
+            let token = token(&app.user()).await;
+            let fields = json!({ "appAccountToken": token, "originalTransactionId": id, "environment": environment });
+            notify(&app, "apple", &notification(&chain, 1, 0, &transaction(&fields), true)).await.unwrap();
+        }
+        let dashboard: Dashboard = app.app().context().get().unwrap();
+        let counted = dashboard.count().await;
+        let number = |metric: &str, plan: &str| {
+            counted.iter().find(|count| count.metric.name == metric && count.labels == [plan]).map(|count| count.value)
+        };
+        for metric in ["active_subscriptions", "active_subscriptions_total"] {
+            assert_eq!((number(metric, "pro"), number(metric, "team")), (Some(2.0), Some(0.0)), "{counted:?}");
+        }
+        let now = app.clock().clock().now();
+        let days = dashboard.count_by_day("subscriptions", now).await.unwrap();
+        assert_eq!(days, [DayCount::new(now.to_string()[..10].to_owned(), 2)]);
     }
 
     async fn only_operators_see_revenue(database: TestDatabase) {

@@ -5,6 +5,7 @@ use clap::{Arg, ArgAction, Command};
 use super::{AppBuilder, commands};
 
 mod audit;
+#[cfg(feature = "backup")]
 mod backup;
 mod health;
 mod jobs;
@@ -31,7 +32,9 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
         Some(("audit", matches)) => audit::run(&app, matches).await,
         Some(("jobs", matches)) => jobs::run(&app, matches).await,
         Some(("webhooks", matches)) => webhooks::run(&app, matches).await,
+        #[cfg(feature = "backup")]
         Some(("backup", matches)) => backup::create(&app, matches).await,
+        #[cfg(feature = "backup")]
         Some(("restore", matches)) => backup::restore(&app, matches).await,
         Some(("maintenance", matches)) => maintenance::run(&app, matches).await,
         Some(("seed", matches)) => seed::run(&app, matches).await,
@@ -41,7 +44,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
 }
 
 fn command(title: String, version: String) -> Command {
-    Command::new(title)
+    let command = Command::new(title)
         .version(version)
         .about("Without a command, `serve` runs. Settings are read from .env, omnistack.toml and the environment.")
         .subcommand(Command::new("serve").about("Serves HTTP and runs background work (the default)"))
@@ -67,9 +70,10 @@ fn command(title: String, version: String) -> Command {
         .subcommand(audit::command())
         .subcommand(jobs::command())
         .subcommand(webhooks::command())
-        .subcommand(backup::backup_command())
-        .subcommand(backup::restore_command())
         .subcommand(maintenance::command())
         .subcommand(seed::command())
-        .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and prints what to fix"))
+        .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and prints what to fix"));
+    #[cfg(feature = "backup")]
+    let command = command.subcommand(backup::backup_command()).subcommand(backup::restore_command());
+    command
 }

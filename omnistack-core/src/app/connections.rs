@@ -87,6 +87,11 @@ impl Connection {
     /// Returns the current order, and wakes `cx` when it changes.
     pub(super) fn order(&self, cx: &Context<'_>) -> Order {
         self.waker.register(cx.waker());
+        self.current_order()
+    }
+
+    /// Returns the current order.
+    pub(super) fn current_order(&self) -> Order {
         match self.order.load(Ordering::Acquire) {
             0 => Order::Serve,
             1 => Order::Finish,

@@ -3,30 +3,29 @@
 use crate::{
     ShutdownToken,
     audit::{AuditLog, AuditModule},
-    backup::BackupModule,
     cache::{Cache, CacheSettings},
     config::Config,
     crud::CrudModule,
-    crypto::{KeyRing, SecretSettings},
     db::{Db, DbSettings},
-    email::{Mailer, UserContacts},
+    email::{MailOutbox, Mailer, UserContacts},
     events::EventsModule,
     flag_variant::FlagVariants,
     http::{HttpSettings, RateLimits},
     idempotency::IdempotencyModule,
     identity::Entitlements,
-    jobs::JobsModule,
+    jobs::{Jobs, JobsModule},
     maintenance::MaintenanceMode,
     module::{Module, Registry},
     notification::{NotificationKinds, Notifier},
-    payment::PaymentProviders,
     pubsub::PubSub,
     realtime::RealtimePublisher,
-    usage::UsageSink,
     webhook::InlineModule,
 };
 
-use super::core_routes::CoreRoutes;
+use super::{
+    core_routes::CoreRoutes,
+    mail_jobs::{MailJobs, SendMailOfJob},
+};
 
 /// Returns the modules that every app has, in the order in which they register. Those that need the database are left
 /// out if it can't be opened; the reason is reported already.
@@ -40,10 +39,12 @@ pub(super) fn modules(db: Option<(&Db, &DbSettings)>) -> Vec<Box<dyn Module>> {
         modules.push(Box::new(EventsModule));
         modules.push(Box::new(CrudModule));
         modules.push(Box::new(MaintenanceState(db.clone())));
-        modules.push(Box::new(BackupModule { db: db.clone(), database: settings.clone() }));
+        #[cfg(feature = "backup")]
+        modules.push(Box::new(crate::backup::BackupModule { db: db.clone(), database: settings.clone() }));
         modules.push(Box::new(InlineModule(db.clone())));
     }
     modules.push(Box::new(SharedState));
+    #[cfg(feature = "key-ring")]
     modules.push(Box::new(Secrets));
     #[cfg(feature = "http-client")]
     modules.push(Box::new(HttpClient));
@@ -98,15 +99,19 @@ impl Module for MaintenanceState {
     }
 }
 
-/// The [`KeyRing`] of `SECRET_KEYS`, if a module requires one. An app that seals nothing needs no keys.
+/// The key ring of `SECRET_KEYS`, if a module requires one. An app that seals nothing needs no keys.
+#[cfg(feature = "key-ring")]
 struct Secrets;
 
+#[cfg(feature = "key-ring")]
 impl Module for Secrets {
     fn name(&self) -> &'static str {
         "core"
     }
 
     fn register(&self, registry: &mut Registry) {
+        use crate::crypto::KeyRing;
+
         registry.after_modules(|registry| {
             if registry.requires::<KeyRing>() && registry.provided::<KeyRing>().is_none() {
                 provide_keys(registry);
@@ -115,8 +120,9 @@ impl Module for Secrets {
     }
 }
 
+#[cfg(feature = "key-ring")]
 fn provide_keys(registry: &mut Registry) {
-    let Some(settings) = registry.config::<SecretSettings>() else { return };
+    let Some(settings) = registry.config::<crate::crypto::SecretSettings>() else { return };
     match settings.key_ring() {
         Err(error) => {
             let fix = "set it to `id:base64` with the output of `openssl rand -base64 32`, several separated by commas";
@@ -178,6 +184,12 @@ impl Module for Ports {
 
     fn register(&self, registry: &mut Registry) {
         registry.provide_default(NotificationKinds::default());
+        #[cfg(feature = "billing-ports")]
+        registry.after_modules(|registry| {
+            use crate::{payment::PaymentProviders, usage::UsageSink};
+
+            registry.provide_default(UsageSink::default()).provide_default(PaymentProviders::default());
+        });
         registry.after_modules(|registry| {
             let clock = registry.clock();
             let production = registry.environment().is_production();
@@ -189,14 +201,17 @@ impl Module for Ports {
             }
             registry
                 .provide_default(Entitlements::default())
-                .provide_default(UsageSink::default())
                 .provide_default(FlagVariants::default())
                 .provide_default(AuditLog::to_database(clock))
                 .provide_default(Notifier::disabled())
                 .provide_default(UserContacts::default())
-                .provide_default(PaymentProviders::default())
                 .provide_default(RealtimePublisher::disabled())
                 .provide_default(if production { Mailer::unconfigured() } else { Mailer::default() });
+            // Without a database, the missing settings are reported already.
+            if let Some(jobs) = registry.provided::<Jobs>() {
+                let outbox = MailOutbox::new(MailJobs(jobs));
+                registry.provide_default(outbox).job::<SendMailOfJob>(|ctx| ctx.get());
+            }
         });
     }
 }

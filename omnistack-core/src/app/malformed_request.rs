@@ -67,15 +67,23 @@ impl<S> ConnectionStream<S> {
     }
 
     /// Fails if the connection has changed to another protocol and must close now.
-    fn check_upgraded(&mut self, cx: &Context<'_>) -> io::Result<()> {
+    fn check_upgraded(&mut self) -> io::Result<()> {
         if !self.connection.is_upgraded() {
             return Ok(());
         }
-        self.service = None;
-        match self.connection.order(cx) {
-            Order::Serve | Order::Finish => Ok(()),
-            Order::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
+        if self.service.is_some() {
+            self.service = None;
         }
+        obey(self.connection.current_order())
+    }
+
+    /// Returns the result of a read or a write. If it waits on a connection that has changed to another protocol, the
+    /// order to close now wakes `cx`. One that does not wait registers no waker, which would cost more than the rest.
+    fn wake_at_cut<T>(&self, cx: &Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() && self.connection.is_upgraded() {
+            obey(self.connection.order(cx))?;
+        }
+        polled
     }
 
     fn record_write(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -126,6 +134,14 @@ where
     }
 }
 
+/// Fails with the order to close now.
+fn obey(order: Order) -> io::Result<()> {
+    match order {
+        Order::Serve | Order::Finish => Ok(()),
+        Order::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
 /// Returns the reason if these are the bytes of an error response of hyper: one of three statuses, and no headers but
 /// its own three.
 fn hyper_error(head: &[u8]) -> Option<MalformedRequest> {
@@ -166,8 +182,9 @@ where
 
 impl<S: Unpin> Read for ConnectionStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.check_upgraded(cx)?;
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        self.check_upgraded()?;
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        self.wake_at_cut(cx, read)
     }
 }
 
@@ -177,13 +194,13 @@ where
     S::Future: Send,
 {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check_upgraded(cx)?;
+        self.check_upgraded()?;
         let written = match self.poll_replace_error(cx, bytes) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(refused)) => Poll::Ready(refused.map(|()| bytes.len())),
             Poll::Ready(None) => Pin::new(&mut self.inner).poll_write(cx, bytes),
         };
-        self.record_write(written)
+        self.wake_at_cut(cx, self.record_write(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -203,12 +220,12 @@ where
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_upgraded(cx)?;
+        self.check_upgraded()?;
         let written = match self.poll_replace_error(cx, slices.first().map_or(&[], |slice| slice)) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(refused)) => Poll::Ready(refused.map(|()| slices.iter().map(|slice| slice.len()).sum())),
             Poll::Ready(None) => Pin::new(&mut self.inner).poll_write_vectored(cx, slices),
         };
-        self.record_write(written)
+        self.wake_at_cut(cx, self.record_write(written))
     }
 }

@@ -28,7 +28,7 @@ const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
 /// The reason to reject what Xcode and local tests create.
 const OTHER_ENVIRONMENT: &str = "signed for an environment other than production and sandbox";
 
-/// Verifies what the App Store signs for one app: notifications, transactions and renewals.
+/// A verifier of what the App Store signs for one app: notifications, transactions and renewals.
 ///
 /// With the feature `webhooks`, it is in the [`Context`](crate::module::Context) if `WEBHOOKS_APPLE_BUNDLE_ID` is set.
 /// A handler of the source `apple` reads the signed parts of a notification with it, and a route of the app the

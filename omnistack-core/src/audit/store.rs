@@ -92,7 +92,7 @@ struct QueuedAuditEntry {
 /// Outbox kind of audit entries that wait for a tenant's chain.
 const OUTBOX_KIND: &str = "audit";
 
-/// Receives entries for the chains in tenant databases.
+/// The receiver of entries for the chains in tenant databases.
 #[derive(Clone, Debug)]
 pub(super) struct AuditReceiver(pub(super) Clock);
 
@@ -152,8 +152,9 @@ async fn append_to_chain(tx: &mut Tx, chain: AuditChain, mut link: ChainedEntry)
     .map(drop)
 }
 
-/// Reads, verifies, exports and deletes the entries stored by [`AuditLog::to_database`](super::AuditLog::to_database).
-/// Cheap to clone; every [`Context`](crate::module::Context) provides one.
+/// A store that reads, verifies, exports and deletes the entries of
+/// [`AuditLog::to_database`](super::AuditLog::to_database). Cheap to clone; every [`Context`](crate::module::Context)
+/// provides one.
 ///
 /// ```
 /// use futures_util::TryStreamExt as _;

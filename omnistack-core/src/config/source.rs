@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{ConfigProblem, Environment, Setting, SettingsSection};
+use super::{ConfigProblem, Environment, Setting, SettingsSection, config_file};
 
 /// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Config {
         if let Err(problem) = dot_env(&folder.join(".env"), &mut values) {
             problems.push(problem);
         }
-        if let Err(problem) = toml_file(&folder.join("omnistack.toml"), &mut values) {
+        if let Err(problem) = config_file::read(&folder.join("omnistack.toml"), &mut values) {
             problems.push(problem);
         }
         values.extend(environment.into_iter().map(|(name, text)| (name, (text, SettingSource::Environment))));
@@ -179,18 +179,8 @@ fn dot_env(path: &Path, values: &mut BTreeMap<String, (String, SettingSource)>) 
     Ok(())
 }
 
-fn toml_file(path: &Path, values: &mut BTreeMap<String, (String, SettingSource)>) -> Result<(), ConfigProblem> {
-    let Some(text) = read_file(path, "omnistack.toml")? else { return Ok(()) };
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let fix = "write it as TOML: text in quotes, each name once";
-        parse_problem("omnistack.toml", &text, error.span().map(|span| span.start), fix)
-    })?;
-    flatten("", &toml::Value::Table(table), values);
-    Ok(())
-}
-
 /// Reads a file without its byte order mark. Returns `None` if the file does not exist.
-fn read_file(path: &Path, name: &str) -> Result<Option<String>, ConfigProblem> {
+pub(super) fn read_file(path: &Path, name: &str) -> Result<Option<String>, ConfigProblem> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -214,7 +204,7 @@ fn offset_of_refused_line(text: &str, refused: &str) -> Option<usize> {
 
 /// Creates a problem that names the file, the line and the setting that could not be parsed. The parser's own
 /// message is left out: it quotes the line, which may contain a secret.
-fn parse_problem(file: &str, text: &str, at: Option<usize>, fix: &str) -> ConfigProblem {
+pub(super) fn parse_problem(file: &str, text: &str, at: Option<usize>, fix: &str) -> ConfigProblem {
     let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
     let line = text[before.rfind('\n').map_or(0, |end| end + 1)..].lines().next().unwrap_or_default();
     // Base64 that lost its quotes also contains `=`, followed by nothing or by another `=`.
@@ -231,27 +221,6 @@ fn parse_problem(file: &str, text: &str, at: Option<usize>, fix: &str) -> Config
 fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
-}
-
-/// Converts `[http] body_limit = "1MiB"` to `HTTP_BODY_LIMIT`, and a list to comma-separated text.
-fn flatten(name: &str, value: &toml::Value, values: &mut BTreeMap<String, (String, SettingSource)>) {
-    match value {
-        toml::Value::Table(table) => {
-            for (key, value) in table {
-                let key = key.to_uppercase().replace('-', "_");
-                flatten(&if name.is_empty() { key } else { format!("{name}_{key}") }, value, values);
-            }
-        }
-        other => _ = values.insert(name.into(), (scalar(other), SettingSource::Toml)),
-    }
-}
-
-fn scalar(value: &toml::Value) -> String {
-    match value {
-        toml::Value::String(text) => text.clone(),
-        toml::Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
 }
 
 /// Returns the number of edits that turn one name into the other (Levenshtein distance).

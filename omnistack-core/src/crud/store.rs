@@ -38,7 +38,7 @@ pub struct Crud<R: Resource> {
     resource: PhantomData<fn() -> R>,
 }
 
-/// Creates the job that is enqueued with a new row.
+/// The queue, and the function that creates the job for a new row.
 type CreationJob<R> = (Jobs, Arc<dyn Fn(&R) -> NewJob + Send + Sync>);
 
 impl<R: Resource> Crud<R> {

@@ -45,6 +45,7 @@ impl Sha256 {
     }
 
     /// Creates a hash from its 32 bytes.
+    #[cfg(feature = "backup")]
     pub(crate) const fn from_array(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

@@ -1,9 +1,10 @@
 //! Several PostgreSQL hosts in one URL, as in `postgres://app:…@db1,db2/acme`: finds the one that accepts writes, and
 //! finds it again after a failover.
 //!
-//! A promotion begins a new timeline. If several hosts accept writes (split brain), the one with the newest timeline is the
-//! primary: when a connection is opened, and from time to time while connections are used, all hosts are asked for theirs. A
-//! process that knows a timeline uses no server with an older one, also if it can't reach the newer one.
+//! A promotion begins a new timeline. If several hosts accept writes (split brain), the one with the newest timeline is
+//! the primary: when a connection is opened, and from time to time while connections are used, all hosts are asked for
+//! their timeline. A process that knows a timeline uses no server with an older one, also if it can't reach the newer
+//! one.
 
 use std::{
     cmp::Reverse,

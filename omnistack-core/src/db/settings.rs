@@ -125,6 +125,7 @@ impl DbSettings {
     }
 
     /// Returns whether the program has passed the database to the app, so that the URL is not known.
+    #[cfg(feature = "backup")]
     pub(crate) fn is_passed_by_program(&self) -> bool {
         self.url.expose_secret().starts_with(PASSED_BY_PROGRAM)
     }

@@ -22,7 +22,6 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use tokio::sync::Notify;
 
 use super::{Db, DbSettings, Error, ErrorKind, MigrateOptions, MigrationState, Migrations, Tx};
@@ -151,11 +150,13 @@ impl TenantDatabases {
     }
 
     /// Returns the URL of a tenant's database, for programs that copy databases.
-    pub(crate) fn url(&self, tenant: TenantId) -> SecretString {
+    #[cfg(feature = "backup")]
+    pub(crate) fn url(&self, tenant: TenantId) -> secrecy::SecretString {
         self.0.provisioner.url(tenant)
     }
 
     /// Creates an empty database for a tenant, to be filled from a backup. Uses an existing one.
+    #[cfg(feature = "backup")]
     pub(crate) async fn create_empty(&self, tenant: TenantId) -> Result<(), Error> {
         self.0.provisioner.create(tenant).await
     }

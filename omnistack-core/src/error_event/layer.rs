@@ -16,8 +16,9 @@ use crate::{
     trace::TraceContext,
 };
 
-/// Reports error responses with a status of 500 or more, and all error responses to callers of a tenant. It is outside
-/// of [`ErrorLayer`](crate::http::layer::ErrorLayer), which leaves the error in the response's extensions.
+/// A layer that reports error responses with a status of 500 or more, and all error responses to callers of a tenant.
+/// It is outside of [`ErrorLayer`](crate::http::layer::ErrorLayer), which leaves the error in the response's
+/// extensions.
 #[derive(Clone, Debug)]
 pub struct ErrorReportLayer {
     clock: Clock,
@@ -44,7 +45,7 @@ impl RequestHook for ErrorReportLayer {
     }
 }
 
-/// Reports the response if it is an error.
+/// The hook that reports the response if it is an error.
 #[derive(Debug)]
 pub struct ReportError(Option<Report>);
 

@@ -53,7 +53,7 @@ struct DeliveryListQuery {
     #[garde(length(chars, max = 500))]
     #[param(max_length = 500)]
     key: Option<String>,
-    /// State of the delivery.
+    /// State of the delivery. With `skipped`, the time of the response grows with the number of skipped deliveries.
     #[garde(skip)]
     state: Option<DeliveryState>,
     /// Most deliveries in the response; default 20.

@@ -29,10 +29,11 @@
 //! which gives out credentials (server-side request forgery, SSRF). So there are three clients:
 //!
 //! - [`Client`] connects to all addresses. It is for infrastructure that the settings name, which often is in a private
-//!   network: storage, mail and SMS providers, collectors of traces and metrics, Sentry.
-//! - [`SettingsClient`] is for the other URLs in settings: webhooks of the operator, issuers and identity providers,
-//!   whose documents name further URLs. It connects to public addresses, to the networks in
-//!   `HTTP_CLIENT_ALLOWED_NETWORKS`, and outside production to this machine.
+//!   network: storage, mail and SMS providers, language models, vector databases, collectors of traces and metrics,
+//!   Sentry.
+//! - [`SettingsClient`] is for the other URLs in settings: webhooks of the operator, payment services, app stores, code
+//!   hosts, and issuers and identity providers, whose documents name further URLs. It connects to public addresses, to
+//!   the networks in `HTTP_CLIENT_ALLOWED_NETWORKS`, and outside production to this machine.
 //! - [`GuardedClient`] is for URLs that users or tenants enter, such as those of their webhooks. It connects to public
 //!   addresses only, and does not continue the trace: its requests have no `traceparent`, `tracestate` and `baggage`.
 //!
@@ -70,8 +71,8 @@ crate::settings! {
         /// another.
         pub timeout: Duration = "HTTP_CLIENT_TIMEOUT", default "30s", range "1ms"..="1h";
         /// Networks, such as `10.1.0.0/16`, that URLs in settings may lead to although they are not public: those of
-        /// `CONTACT_WEBHOOK_URL`, `ERRORS_ALERT_WEBHOOK` and identity providers. They have no effect on URLs that users
-        /// enter.
+        /// `CONTACT_WEBHOOK_URL`, `ERRORS_ALERT_WEBHOOK`, identity providers, payment services, app stores and code
+        /// hosts. They have no effect on URLs that users enter.
         pub allowed_networks: Vec<IpNet> = "HTTP_CLIENT_ALLOWED_NETWORKS";
         /// Whether URLs that users enter, such as those of webhooks, may lead to private addresses. Only outside
         /// production, to try webhooks with a receiver on the same machine.
@@ -88,8 +89,8 @@ pub enum UrlSource {
     Users,
 }
 
-/// The app's client for URLs in settings, such as those of identity providers. It connects to public addresses, to
-/// the networks in `HTTP_CLIENT_ALLOWED_NETWORKS`, and outside production to this machine.
+/// The app's client for URLs in settings, such as those of identity providers and payment services. It connects to
+/// public addresses, to the networks in `HTTP_CLIENT_ALLOWED_NETWORKS`, and outside production to this machine.
 #[derive(Clone, Debug)]
 pub struct SettingsClient(pub Client);
 

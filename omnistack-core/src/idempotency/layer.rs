@@ -33,7 +33,8 @@ use crate::{
     trace,
 };
 
-/// Carries out a POST or PATCH with an `Idempotency-Key` once, however often it is sent. See [`idempotency`](super).
+/// A layer that carries out a POST or PATCH with an `Idempotency-Key` once, however often it is sent. See
+/// [`idempotency`](super).
 ///
 /// Put it inside the layer that adds the [`Identity`](crate::identity::Identity) to the request's extensions, and
 /// inside a [`ClientAddrLayer`](crate::http::layer::ClientAddrLayer) for callers who are not signed in. Callers that

@@ -32,7 +32,7 @@ pub struct Cron {
     draft: Result<JobFactory, serde_json::Error>,
 }
 
-/// Creates the job of a tick.
+/// The function that creates the job of a tick.
 #[derive(Clone)]
 struct JobFactory(Arc<dyn Fn() -> NewJob + Send + Sync>);
 

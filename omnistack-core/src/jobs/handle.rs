@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use crate::{
     clock::Clock,
-    db::{self, Db, OutboxReceiver, Tx},
+    db::{self, Db, ErrorKind, OutboxReceiver, Tx},
     trace::{self, Span, SpanKind},
 };
 
@@ -76,6 +76,16 @@ impl From<EnqueueError> for crate::http::Error {
         match error {
             EnqueueError::Database(error) => error.into(),
             error => Self::internal(error),
+        }
+    }
+}
+
+impl From<EnqueueError> for db::Error {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Database(error) => error,
+            EnqueueError::BatchInTenantDatabase => Self::new(ErrorKind::Other, error.into()),
+            error => Self::new(ErrorKind::InvalidValue, error.into()),
         }
     }
 }

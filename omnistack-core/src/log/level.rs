@@ -65,7 +65,7 @@ pub fn set_level(level: LogLevel) -> bool {
     true
 }
 
-/// Disables events and spans by their level and target.
+/// A layer that disables events and spans by their level and target.
 #[derive(Clone, Debug)]
 pub(super) struct LevelFilterLayer(Arc<ArcSwap<Targets>>);
 

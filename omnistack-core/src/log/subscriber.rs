@@ -19,7 +19,7 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// Writes each event as a line, with the fields of the spans around it.
+/// A layer that writes each event as a line, with the fields of the spans around it.
 pub(super) struct LineLayer {
     format: LineFormat,
     sink: LogWriter,

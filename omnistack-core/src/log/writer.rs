@@ -13,7 +13,7 @@ const MAX_LINE_DELAY: Duration = Duration::from_millis(20);
 /// instead of filling its memory.
 const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
-/// Buffers lines for a thread that writes them in batches.
+/// A writer that buffers lines for a thread, which writes them in batches.
 #[derive(Clone)]
 pub(crate) struct LogWriter(Arc<WriterState>);
 

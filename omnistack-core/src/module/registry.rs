@@ -96,7 +96,7 @@ pub(crate) struct ResolvedLayer {
     pub(crate) router: Arc<dyn Fn(Router) -> Router + Send + Sync>,
 }
 
-/// Collects what a module contributes: data and closures. Nothing runs until the app is built.
+/// The collection of what a module contributes: data and closures. Nothing runs until the app is built.
 ///
 /// ```
 /// use omnistack_core::{module::{Api, Module, Mount, Registry}, db::Db};

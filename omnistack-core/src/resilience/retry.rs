@@ -1,8 +1,7 @@
 //! Retries.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::{Instant, sleep};
 
 use super::{Classify, Outcome, RetrySafety};
@@ -88,8 +87,8 @@ impl Retry {
         F: Future<Output = Result<T, E>>,
     {
         let started = Instant::now();
-        let backoff = ExponentialBuilder::new().with_min_delay(FIRST_DELAY).with_max_delay(MAX_DELAY).with_jitter();
-        let mut delays = backoff.with_max_times(self.retries).build();
+        let doubled = iter::successors(Some(FIRST_DELAY), |delay| Some((*delay * 2).min(MAX_DELAY)));
+        let mut delays = doubled.take(self.retries).map(|delay| delay + delay.mul_f64(rand::random()));
         let mut unknown = None;
         loop {
             let error = match call().await {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::UsageEvent;
 use crate::db::{Error, Tx};
 
-/// Receives usage events: the contract of ledgers. Apps use [`UsageSink`].
+/// A receiver of usage events: the contract of ledgers. Apps use [`UsageSink`].
 #[async_trait]
 pub trait UsageRecorder: Send + Sync + 'static {
     /// Adds an event to a counter in memory.

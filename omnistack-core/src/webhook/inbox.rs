@@ -118,7 +118,7 @@ impl WebhookReceipt {
     }
 }
 
-/// Receives the webhooks of all sources.
+/// A receiver of the webhooks of all sources.
 #[async_trait]
 pub trait ReceiveWebhook: Send + Sync + 'static {
     /// Verifies a request, and stores or processes its event.

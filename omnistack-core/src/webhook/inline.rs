@@ -17,7 +17,7 @@ use crate::{
     module::{Module, Registry},
 };
 
-/// Provides the default inbox and the default publisher.
+/// The module that provides the default inbox and the default publisher.
 pub(crate) struct InlineModule(pub(crate) Db);
 
 impl Module for InlineModule {

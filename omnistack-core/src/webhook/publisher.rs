@@ -13,7 +13,7 @@ use crate::{
     trace::{self, SpanKind},
 };
 
-/// Publishes events to the endpoints of a tenant.
+/// A publisher of events to the endpoints of a tenant.
 #[async_trait]
 pub trait PublishWebhook: Send + Sync + 'static {
     /// Publishes an event of the transaction's tenant in the transaction. `key` is the idempotency key: of the events

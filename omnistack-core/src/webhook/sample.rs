@@ -14,7 +14,7 @@ use crate::{
 /// The header of a sample from a provider whose key only the provider has.
 const SAMPLE_HEADER: HeaderName = HeaderName::from_static("x-omnistack-webhook-sample");
 
-/// Signs and verifies samples with the keys of `SECRET_KEYS`, outside production.
+/// The signer and verifier of samples, with the keys of `SECRET_KEYS`, outside production.
 #[derive(Clone, Debug)]
 pub(crate) struct SampleKeys(KeyRing);
 

@@ -258,7 +258,7 @@ pub enum WebhookOutcome {
     Processed,
 }
 
-/// Processes the webhooks of a source.
+/// A handler of the webhooks of a source.
 ///
 /// A handler may be called more than once for an event, also after it has succeeded, and in any order: an operator may
 /// replay an event, and providers don't keep the order. Rows that it writes through [`WebhookTx`] are stored once for

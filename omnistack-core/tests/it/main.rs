@@ -16,5 +16,6 @@ mod seeds;
 mod services;
 mod tenant_databases;
 mod tenant_exports;
+#[cfg(feature = "billing-ports")]
 mod usage;
 mod webhook;

@@ -216,7 +216,7 @@ fn by_what_a_caller_is_recognised() {
     assert!(!by("own").is_on("flag", &context.user("x")), "who can't be recognised is not among them");
     for (draw, expected) in [((|| 0) as fn() -> u32, true), (|| u32::MAX, false)] {
         assert_eq!(by("random").is_on("flag", &context.user("x").random_source(draw)), expected);
-        assert_eq!(by("default").is_on("flag", &context.random_source(draw)), expected, "nobody known: by chance");
+        assert_eq!(by("default").is_on("flag", &context.random_source(draw)), expected, "no known caller: by chance");
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) enum FormOpened {
     InvalidToken,
 }
 
-/// Issues and reads tokens. All requests in the same second get the same token, so that many requests do not use
-/// the key more often than few.
+/// The tokens of forms: issues and reads them. All requests in the same second get the same token, so that many
+/// requests do not use the key more often than few.
 #[derive(Clone)]
 pub(super) struct FormTokens {
     keys: KeyRing,

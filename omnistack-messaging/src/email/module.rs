@@ -17,6 +17,7 @@ use crate::{
 };
 use omnistack_core::{
     db::{Db, Migrations},
+    email::MailOutbox,
     jobs::Jobs,
     migrations,
     module::{AccessLevel, Module, Mount, Registry},
@@ -65,9 +66,10 @@ type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + S
 
 /// The module for mail from templates, sent by jobs: `.with(Mail::default())`.
 ///
-/// It provides [`Outbox`], [`TemplateOverrides`], [`Suppressions`] and [`Templates`], and runs the jobs that send. It
-/// receives bounces and complaints at `/api/v1/public/email/webhooks/resend` and `…/sendgrid` if their keys are
-/// set. Outside production, it shows mails and templates at `/dev/mailbox`.
+/// It provides [`Outbox`], [`TemplateOverrides`], [`Suppressions`] and [`Templates`], and runs the jobs that send. By
+/// the port [`MailOutbox`], other modules use the same outbox. It receives bounces and complaints at
+/// `/api/v1/public/email/webhooks/resend` and `…/sendgrid` if their keys are set. Outside production, it shows mails
+/// and templates at `/dev/mailbox`.
 ///
 /// ```
 /// use omnistack_messaging::email::{template::Template, Mail};
@@ -247,6 +249,7 @@ impl Module for Mail {
         let overrides = TemplateOverrides::new(db.clone(), clock.clone(), templates.clone());
         let mail = Outbox::new(db.clone(), clock.clone(), jobs, overrides.clone());
         let limits = OutboxLimits { give_up_after: settings.give_up_after, keep: settings.keep };
+        registry.provide(MailOutbox::new(mail.clone()));
         outbox::register(registry, mail, limits, |ctx| ctx.get::<Mailer>());
         registry.provide(overrides).provide(templates.clone()).tenant_tables(["omni_email_templates"]);
         super::template::export::register(registry);

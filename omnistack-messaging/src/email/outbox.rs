@@ -17,6 +17,7 @@ use crate::{
 use omnistack_core::{
     clock::Clock,
     db::{self, Tx},
+    email::EnqueueMail,
     identity::TenantId,
     metrics::{self, Metric},
 };
@@ -297,6 +298,17 @@ impl Channel for EmailChannel {
     async fn purge_in(tx: &mut Tx, clock: &Clock) -> Result<(), db::Error> {
         bounces::purge_events_in(tx, clock).await?;
         RecipientLimit::new(clock.clone()).purge_in(tx).await
+    }
+}
+
+#[async_trait]
+impl EnqueueMail for Outbox {
+    async fn enqueue_in(&self, tx: &mut Tx, mail: &Email) -> Result<(), db::Error> {
+        self.send_in(tx, mail).await.map(drop).map_err(|error| match error {
+            OutboxError::Database(error) => error,
+            OutboxError::Enqueue(error) => error.into(),
+            error => db::Error::new(db::ErrorKind::InvalidValue, error.into()),
+        })
     }
 }
 

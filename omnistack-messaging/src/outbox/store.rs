@@ -67,7 +67,7 @@ impl NewMessage {
     }
 }
 
-/// Receives the messages that transactions in tenant databases leave in their outbox.
+/// The receiver of the messages that transactions in tenant databases leave in their outbox.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct MessageReceiver<C>(PhantomData<C>);
 

@@ -124,7 +124,7 @@ impl fmt::Debug for ErrorRecorder {
     }
 }
 
-/// Returns the batch to the buffer if the flush fails or is cancelled.
+/// A guard that returns the batch to the buffer if the flush fails or is cancelled.
 struct PutBack<'a> {
     recorder: &'a ErrorRecorder,
     batch: Option<Batch>,

@@ -14,7 +14,7 @@ pub(super) const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of a response that are read.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Sends the requests of an exporter with the app's HTTP client, on the app's runtime.
+/// A client that sends the requests of an exporter with the app's HTTP client, on the app's runtime.
 #[derive(Clone)]
 pub(super) struct ExportClient {
     client: Client,

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::http::ExportClient;
 
-/// Posts spans to Zipkin.
+/// An exporter that posts spans to Zipkin.
 #[derive(Debug)]
 pub(super) struct Zipkin {
     client: ExportClient,

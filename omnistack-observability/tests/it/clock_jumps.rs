@@ -18,7 +18,7 @@ use super::{counts::count, services::run_checks, *};
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-const REPORTS: [&str; 8] = [
+const REPORTS: [&str; 9] = [
     "/api/v1/admin/errors/stats",
     "/api/v1/admin/errors/groups",
     "/api/v1/admin/errors/trends",
@@ -27,6 +27,7 @@ const REPORTS: [&str; 8] = [
     "/api/v1/admin/dashboard/stats",
     "/api/v1/admin/dashboard/users/growth?period=7d",
     "/api/v1/admin/dashboard/jobs",
+    "/api/v1/admin/dashboard/subscriptions",
 ];
 
 /// Returns whether a number in a JSON value is negative.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use omnistack_core::{
     dashboard::{Count, DayCount},
-    metrics::{BACKGROUND_JOB_QUEUE_SIZE, TENANTS, USERS},
+    metrics::{ACTIVE_SUBSCRIPTIONS, BACKGROUND_JOB_QUEUE_SIZE, TENANTS, USERS},
     module::{Module, Registry},
 };
 use omnistack_observability::CountNumbers;
@@ -42,6 +42,7 @@ impl Module for Numbers {
         registry.count_by_day("users", |_| {
             Ok(|_| async { Ok(vec![DayCount::new("2029-12-30".into(), 3), DayCount::new("2030-01-01".into(), 2)]) })
         });
+        registry.count_by_day("subscriptions", |_| Ok(|_| async { Ok(vec![DayCount::new("2029-12-31".into(), 5)]) }));
     }
 }
 
@@ -78,6 +79,23 @@ on_each_database! {
         let shown = Metrics::read(&app.anonymous()).await;
         assert_eq!(shown.value("users", &[]), Some(13.0));
         assert_eq!(shown.value("background_job_queue_size", &[("queue", "mail")]), Some(0.0));
+    }
+
+    async fn subscriptions_are_shown_by_plan_and_day(database: TestDatabase) {
+        let numbers = Numbers::default();
+        let app = start(database, |app| app.with(numbers.clone())).await;
+        let (operator, path) = (app.operator(), "/api/v1/admin/dashboard/subscriptions");
+        let shown = operator.get(path).await.expect(200).json();
+        assert_eq!((&shown["counted_at"], &shown["active"], &shown["plans"]), (&Value::Null, &json!(0.0), &json!({})));
+        let plan = |key, active| Count::new(&ACTIVE_SUBSCRIPTIONS, [key], active);
+        numbers.set(vec![Count::new(&USERS, [], 12), plan("starter", 4), plan("team", 2)]);
+        count(&app).await;
+        let shown = operator.get(format!("{path}?period=7d")).await.expect(200).json();
+        assert_eq!(shown["counted_at"], "2030-01-01T00:00:00Z");
+        assert_eq!((&shown["active"], &shown["plans"]), (&json!(6.0), &json!({ "starter": 4.0, "team": 2.0 })));
+        assert_eq!(shown["days"].as_array().unwrap().len(), 7);
+        assert_eq!(shown["days"][5], json!({ "day": "2029-12-31", "new": 5 }));
+        app.user().get(path).await.expect(403);
     }
 
     async fn growth_has_every_day_of_the_period(database: TestDatabase) {

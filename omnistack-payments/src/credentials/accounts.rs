@@ -9,7 +9,7 @@ use omnistack_core::{
     data_environment::DataEnvironment,
     db::Db,
     http::Error,
-    identity::TenantId,
+    identity::{Entitlements, TenantId},
     payment::PaymentProvider,
 };
 
@@ -40,6 +40,7 @@ pub(super) struct AccountParts {
     pub(super) clock: Clock,
     pub(super) keys: KeyRing,
     pub(super) log: AuditLog,
+    pub(super) entitlements: Entitlements,
     pub(super) services: Vec<Arc<dyn PaymentService>>,
     pub(super) cache: MinuteCache<TenantId, TenantAccounts>,
     pub(super) uses: LastUses,

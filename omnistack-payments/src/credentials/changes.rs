@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use omnistack_core::{
     audit::AuditEntry,
     data_environment::DataEnvironment,
-    db::Tx,
+    db::{self, Tx},
     http::{Error, FieldError},
     identity::{Identity, TenantId},
     payment::PaymentError,
@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{
+    SERVICES_LIMIT,
     accounts::PaymentAccounts,
     model::{
         AccountKey, PaymentCredentialCheck, PaymentCredentialField, PaymentServiceDetails, PaymentServiceEnvironment,
@@ -66,10 +67,19 @@ impl PaymentAccounts {
         Ok(self.shown(tenant, service, &accounts, &rows))
     }
 
+    /// Returns the number of services for which the tenant has stored credentials.
+    pub(super) async fn count_services(&self, tenant: TenantId) -> Result<u64, db::Error> {
+        let mut tx = self.0.db.tenant(tenant).begin_read().await?;
+        let count = store::count_services(&mut tx, tenant, None).await?;
+        tx.commit().await?;
+        Ok(count)
+    }
+
     /// Stores the credentials of an account in place of the previous ones.
     ///
     /// # Errors
-    /// 404 if the app has no such service, and 422 for fields that the service does not accept.
+    /// 404 if the app has no such service, 422 for fields that the service does not accept, and 402
+    /// `PLAN_LIMIT_REACHED` if the tenant has no credentials for the service yet, and its plan allows no further one.
     pub(super) async fn put(
         &self,
         caller: &Identity,
@@ -92,7 +102,14 @@ impl PaymentAccounts {
         })?;
         let key = AccountKey { tenant, service: service.to_owned(), environment };
         let sealed = sealed::seal(&credentials, &self.0.keys, &key)?;
+        let plan = self.0.entitlements.plan(tenant).await?;
         let mut tx = self.0.db.tenant(tenant).begin().await?;
+        // Credentials can be replaced, and added for the other environment, also after a change to a smaller plan.
+        if store::list(&mut tx, tenant).await?.iter().all(|row| row.service != service) {
+            let known = service.to_owned();
+            let others = async move |tx: &mut Tx| store::count_services(tx, tenant, Some(known)).await;
+            self.0.entitlements.check_limit_in(&mut tx, &plan, tenant, SERVICES_LIMIT, others).await?;
+        }
         store::put(&mut tx, &key, sealed, caller.user, now).await?;
         self.record(&mut tx, "payment_credentials.updated", caller, &key).await?;
         self.evict_on_commit(&mut tx, tenant);

@@ -106,6 +106,7 @@ struct PaymentCredentials {
     params(("name" = String, Path, description = "The name of the service."),
         ("environment" = DataEnvironment, Path, description = "The environment of the account.")), responses(
     (status = 200, body = PaymentServiceEnvironments),
+    (status = 402, description = "`PLAN_LIMIT_REACHED`: the plan allows no further service (`services`)."),
     (status = 404, body = ErrorEnvelope),
     (status = 422, description = "`VALIDATION_FAILED`: the service does not accept a field.")))]
 async fn put(

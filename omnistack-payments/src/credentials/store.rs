@@ -41,6 +41,14 @@ pub(super) async fn list(tx: &mut Tx, tenant: TenantId) -> Result<Vec<Credential
     Ok(rows)
 }
 
+/// Returns the number of services for which a tenant has stored credentials, without the service `except`.
+pub(super) async fn count_services(tx: &mut Tx, tenant: TenantId, except: Option<String>) -> Result<u64, Error> {
+    let sql = "select count(distinct service) from omni_payment_credentials where tenant_id = $1 and service <> $2";
+    // No service has an empty name.
+    let (count,): (i64,) = tx.query(sql).bind(tenant).bind(except.unwrap_or_default()).fetch_one().await?;
+    Ok(count.unsigned_abs())
+}
+
 /// Returns the environments to which a tenant has switched services, with their names.
 pub(super) async fn switches(tx: &mut Tx, tenant: TenantId) -> Result<Vec<(String, DataEnvironment)>, Error> {
     let sql = "select service, environment from omni_payment_services where tenant_id = $1";

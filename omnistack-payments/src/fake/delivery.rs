@@ -101,7 +101,8 @@ pub(super) fn provider_event(provider: &str, webhook: &InboundWebhook) -> Option
     })
 }
 
-/// The source of the fake's webhooks. Only this app can sign them.
+/// The source of the fake's webhooks. Only this process can sign them, so that samples are signed as those of a provider
+/// whose key only the provider has.
 #[derive(Debug)]
 pub(super) struct FakeSource {
     pub(super) secret: StandardSecret,
@@ -116,10 +117,6 @@ impl WebhookSource for FakeSource {
 
     fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
         describe(request)
-    }
-
-    fn sign(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {
-        self.secret.sign_request(request)
     }
 }
 

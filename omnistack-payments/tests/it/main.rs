@@ -12,6 +12,7 @@ mod paypal;
 #[cfg(feature = "razorpay")]
 mod razorpay;
 mod router;
+mod service_limit;
 #[cfg(feature = "stripe")]
 mod stripe;
 mod test_service;

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `open` | all clients are connected | `{}` |
 //! | `received N` | N messages have arrived since the start | microseconds from publishing to arrival of each new one |
+//! | `stall` | nothing: the clients read no more | `{}` |
 //! | `drop` | all clients have cut their connections | `{}` |
 //! | `resume` | all are connected again | `recovered`: clients that have missed nothing; `failures`: failed attempts |
 
@@ -14,7 +15,8 @@ use std::{
 };
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::json;
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::{Semaphore, watch},
@@ -47,6 +49,8 @@ pub(crate) struct ClientLoad {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LoadStage {
     Connected,
+    /// They are, and never read.
+    Stalled,
     Dropped,
     Resumed,
 }
@@ -56,6 +60,8 @@ enum LoadStage {
 struct LoadCounts {
     open: usize,
     received: u64,
+    /// The number of messages that is waited for. A notification for each message would take longer than to read it.
+    wanted: u64,
     dropped: usize,
     resumed: usize,
     recovered: usize,
@@ -74,10 +80,46 @@ struct SharedLoad {
 struct BenchConnection {
     socket: WebSocketStream<TcpStream>,
     /// Lines that arrived with those that were read.
-    waiting: VecDeque<Value>,
+    waiting: VecDeque<ServerLine>,
     /// The newest epoch and offset of the channel.
     position: Option<(String, u64)>,
     is_recovered: bool,
+}
+
+/// The part of a line of the server that the clients need.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ServerLine {
+    id: u32,
+    push: Option<ChannelPush>,
+    connect: Option<IgnoredAny>,
+    subscribe: Option<SubscribeResult>,
+}
+
+#[derive(Deserialize)]
+struct ChannelPush {
+    r#pub: Option<Publication>,
+}
+
+#[derive(Deserialize)]
+struct Publication {
+    data: MessageData,
+    #[serde(default)]
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+struct MessageData {
+    /// Microseconds at which the message was published.
+    at: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SubscribeResult {
+    epoch: String,
+    offset: u64,
+    recovered: bool,
 }
 
 /// Runs the clients until the input ends.
@@ -103,8 +145,13 @@ pub(crate) async fn run(load: ClientLoad) {
             }
             ("received", wanted) => {
                 let wanted: u64 = wanted.parse().unwrap();
+                shared.counts.send_modify(|counts| counts.wanted = wanted);
                 counts.wait_for(|counts| counts.received >= wanted).await.unwrap();
                 json!(std::mem::take(&mut *shared.latencies.lock().unwrap()))
+            }
+            ("stall", _) => {
+                stages.send_replace(LoadStage::Stalled);
+                json!({})
             }
             ("drop", _) => {
                 stages.send_replace(LoadStage::Dropped);
@@ -134,6 +181,10 @@ async fn stay(shared: Arc<SharedLoad>, mut stages: watch::Receiver<LoadStage>) {
                 if changed.is_err() {
                     return;
                 }
+                if *stages.borrow() == LoadStage::Stalled {
+                    // The connection remains open.
+                    return std::future::pending().await;
+                }
                 let position = connection.position.take();
                 drop(connection);
                 shared.counts.send_modify(|counts| counts.dropped += 1);
@@ -150,7 +201,7 @@ async fn stay(shared: Arc<SharedLoad>, mut stages: watch::Receiver<LoadStage>) {
             }
         };
         let Some(line) = line else { panic!("the server has closed a connection") };
-        shared.take(&line, &mut connection);
+        shared.take(line, &mut connection);
     }
 }
 
@@ -191,44 +242,42 @@ impl SharedLoad {
             frame = format!("{frame}\n{}", json!({ "id": 2, "subscribe": subscribe }));
         }
         connection.socket.send(Message::text(frame)).await.ok()?;
-        let connected = connection.reply(1).await?;
-        connected["connect"].as_object()?;
+        connection.reply(1).await?.connect?;
         if channel.is_some() {
-            let subscribed = connection.reply(2).await?;
-            let result = &subscribed["subscribe"];
-            result.as_object()?;
-            let epoch = result["epoch"].as_str().unwrap_or_default().to_owned();
-            connection.position = Some((epoch, result["offset"].as_u64().unwrap_or_default()));
-            connection.is_recovered = result["recovered"] == true;
+            let SubscribeResult { epoch, offset, recovered } = connection.reply(2).await?.subscribe?;
+            connection.position = Some((epoch, offset));
+            connection.is_recovered = recovered;
         }
         Some(connection)
     }
 
     /// Takes a line of the server.
-    fn take(&self, line: &Value, connection: &mut BenchConnection) {
-        let publication = &line["push"]["pub"];
-        let Some(at) = publication["data"]["at"].as_u64() else { return };
-        if let (Some((_, newest)), Some(offset)) = (&mut connection.position, publication["offset"].as_u64()) {
+    fn take(&self, line: ServerLine, connection: &mut BenchConnection) {
+        let Some(Publication { data, offset }) = line.push.and_then(|push| push.r#pub) else { return };
+        if let Some((_, newest)) = &mut connection.position {
             *newest = offset;
         }
-        self.latencies.lock().unwrap().push(micros().saturating_sub(at));
-        self.counts.send_modify(|counts| counts.received += 1);
+        self.latencies.lock().unwrap().push(micros().saturating_sub(data.at));
+        self.counts.send_if_modified(|counts| {
+            counts.received += 1;
+            counts.received == counts.wanted
+        });
     }
 }
 
 impl BenchConnection {
     /// Returns the reply with an id.
-    async fn reply(&mut self, id: u32) -> Option<Value> {
+    async fn reply(&mut self, id: u32) -> Option<ServerLine> {
         loop {
             let line = self.line().await?;
-            if line["id"] == id {
+            if line.id == id {
                 return Some(line);
             }
         }
     }
 
     /// Returns the next line that is no ping, or `None` at the end. A call that is dropped loses no line.
-    async fn line(&mut self) -> Option<Value> {
+    async fn line(&mut self) -> Option<ServerLine> {
         loop {
             if let Some(line) = self.waiting.pop_front() {
                 return Some(line);

@@ -108,7 +108,7 @@ impl BenchProcess {
 }
 
 /// CPU time of a process.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct CpuTime {
     pub(crate) program: Duration,
     /// Time in calls of the operating system, such as those that send.

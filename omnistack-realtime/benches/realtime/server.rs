@@ -1,5 +1,6 @@
 //! The server process: an app whose callers are named by their tokens. It prints its address, and publishes what it
-//! reads: a channel on each line. The line `?` asks for the number of queries of the database so far.
+//! reads: on each line a channel, and after a space the size of the message if it is a large one. The line `?` asks for
+//! the number of queries of the database so far.
 
 use std::{
     net::Ipv4Addr,
@@ -97,8 +98,13 @@ pub(crate) async fn run(database: &str, redis: Option<&str>) {
                 println!("{}", queries.load(Ordering::Relaxed));
                 continue;
             }
-            let channel = RealtimeChannel::of_tenant(tenant(), line).unwrap();
-            publisher.publish(channel, &json!({ "at": micros() })).await.unwrap();
+            let (channel, bytes) = line.split_once(' ').unwrap_or((line.as_str(), "0"));
+            let channel = RealtimeChannel::of_tenant(tenant(), channel).unwrap();
+            let message = match bytes.parse::<usize>().unwrap() {
+                0 => json!({ "at": micros() }),
+                bytes => json!({ "at": micros(), "padding": "x".repeat(bytes) }),
+            };
+            publisher.publish(channel, &message).await.unwrap();
         }
         shutdown.cancel();
     };

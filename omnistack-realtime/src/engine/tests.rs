@@ -40,7 +40,7 @@ enum Seen {
     Lost,
 }
 
-/// Sends what an engine tells to a test.
+/// A receiver of an engine, which sends a test what it gets.
 struct Witness(UnboundedSender<Seen>);
 
 impl Witness {

@@ -12,13 +12,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{connection::Connection, lock};
+use super::{connection::Connection, lock, outbound::Outbound};
 use crate::{
     channel::{ChannelKey, ChannelOptions},
-    protocol::StreamPosition,
+    protocol::{StreamPosition, TextFrame},
 };
 pub(super) use link::LinkStep;
 
@@ -56,6 +55,8 @@ pub(super) struct ChannelState {
 /// A connection that subscribes to the channel.
 struct Subscriber {
     connection: Arc<Connection>,
+    /// The queue of the connection: a delivery touches nothing else of it.
+    outbound: Arc<Outbound>,
     serial: u64,
     progress: SubscriberProgress,
 }
@@ -71,7 +72,7 @@ enum SubscriberProgress {
 /// The messages that arrive while a history is read.
 #[derive(Debug, Default)]
 struct StartBuffer {
-    messages: Vec<(u64, Bytes)>,
+    messages: Vec<(u64, TextFrame)>,
     bytes: usize,
     /// Whether the epoch has changed meanwhile.
     is_new_epoch: bool,
@@ -137,7 +138,7 @@ impl Channel {
     }
 
     /// Delivers a message, whose offset is 0 if the channel has no history, or the engine can't number it now.
-    pub(super) fn deliver(&self, offset: u64, epoch: &str, message: &Bytes) -> Delivery {
+    pub(super) fn deliver(&self, offset: u64, epoch: &str, message: &TextFrame) -> Delivery {
         let mut delivery = Delivery::default();
         let mut state = lock(&self.state);
         if offset > 0 && state.epoch.as_deref() != Some(epoch) {
@@ -148,7 +149,7 @@ impl Channel {
             let latest = is_latest.then_some(subscriber.serial);
             match &mut subscriber.progress {
                 SubscriberProgress::Starting(buffer) => {
-                    buffer.keep(offset, message, subscriber.connection.outbound.limit());
+                    buffer.keep(offset, message, subscriber.outbound.limit());
                     return true;
                 }
                 SubscriberProgress::Live(got) if offset > 0 => {
@@ -164,17 +165,17 @@ impl Channel {
                 }
                 SubscriberProgress::Live(_) => {}
             }
-            delivery.count += u64::from(subscriber.connection.outbound.deliver(message.clone(), latest));
+            delivery.count += u64::from(subscriber.outbound.deliver(message.clone(), latest));
             true
         });
         delivery
     }
 
     /// Delivers a message that is not of the history. Returns the number of connections that got it.
-    pub(super) fn notify(&self, message: &Bytes) -> u64 {
+    pub(super) fn notify(&self, message: &TextFrame) -> u64 {
         let state = lock(&self.state);
         let live = state.subscribers.iter().filter(|subscriber| subscriber.offset().is_some());
-        live.map(|subscriber| u64::from(subscriber.connection.outbound.deliver(message.clone(), None))).sum()
+        live.map(|subscriber| u64::from(subscriber.outbound.deliver(message.clone(), None))).sum()
     }
 
     /// Begins the deliveries to a subscriber that knows the history up to a position, with the messages that have
@@ -190,12 +191,14 @@ impl Channel {
         let Some(index) = state.find(connection.number, serial) else { return lost };
         let Some(subscriber) = state.subscribers.get_mut(index) else { return lost };
         let progress = std::mem::replace(&mut subscriber.progress, SubscriberProgress::Live(position.offset));
-        let SubscriberProgress::Starting(buffer) = progress else { return lost };
+        let SubscriberProgress::Starting(mut buffer) = progress else { return lost };
         let has_history = self.options.history_size > 0;
         let is_other_epoch = has_history && state.epoch.as_deref() != Some(position.epoch.as_str());
         let mut is_lost = buffer.is_full || (is_other_epoch && buffer.is_new_epoch);
         if is_other_epoch && !is_lost {
-            // The history is of a newer epoch than the messages of the others.
+            // The history is of a newer epoch than the messages of the others, and those that were kept. Their numbers
+            // may have been given again.
+            buffer.messages.retain(|(offset, _)| *offset == 0);
             let newcomer = state.subscribers.remove(index);
             state.begin_epoch(&position.epoch, &mut lost);
             let index = state.subscribers.partition_point(|other| other.key() < newcomer.key());
@@ -214,7 +217,7 @@ impl Channel {
                 got = offset;
             }
             if !is_lost {
-                subscriber.connection.outbound.deliver(message, latest);
+                subscriber.outbound.deliver(message, latest);
             }
         }
         subscriber.progress = SubscriberProgress::Live(got);
@@ -267,7 +270,7 @@ impl Subscriber {
 }
 
 impl StartBuffer {
-    fn keep(&mut self, offset: u64, message: &Bytes, limit: usize) {
+    fn keep(&mut self, offset: u64, message: &TextFrame, limit: usize) {
         if self.is_full {
             return;
         }

@@ -37,7 +37,7 @@ pub(crate) struct Connection {
     pub(super) id: Id<Self>,
     pub(super) address: Option<IpAddr>,
     pub(super) opened_at: Timestamp,
-    pub(super) outbound: Outbound,
+    pub(super) outbound: Arc<Outbound>,
     /// `None` for a WebSocket, whose commands arrive on the connection itself.
     pub(super) emulation: Option<Box<Emulation>>,
     pub(super) state: Mutex<ConnectionState>,
@@ -117,6 +117,11 @@ impl Connection {
 
     pub(super) fn transport(&self) -> Transport {
         if self.emulation.is_some() { Transport::Sse } else { Transport::WebSocket }
+    }
+
+    /// Returns whether the client owes a pong, and records that it has sent it.
+    pub(super) fn take_pong(&self) -> bool {
+        lock(&self.state).deadlines.pong.take().is_some()
     }
 
     /// Returns the caller, after the sign-in.

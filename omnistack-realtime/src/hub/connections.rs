@@ -105,8 +105,9 @@ impl Connections {
         }
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<Arc<Connection>> {
-        lock(&self.0).by_number.get(&number).cloned()
+    /// Returns the connections with these numbers that are still open.
+    pub(super) fn of(&self, numbers: Vec<u64>) -> Vec<Arc<Connection>> {
+        lock(&self.0).of(numbers)
     }
 
     /// Returns the connection of a session secret.

@@ -12,7 +12,7 @@ use omnistack_core::{
 
 use super::lock;
 
-/// Counts connections and messages.
+/// The counts of connections and messages.
 pub(super) struct MessageMeter {
     connections: Gauge,
     received: Counter,

@@ -1,30 +1,42 @@
 //! The frames that wait to be sent on a connection.
 
+mod frame_list;
+mod socket;
+
 use std::{
     future::poll_fn,
     mem,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 
-use super::{connection::Connection, lock};
-use crate::protocol::CloseCode;
+use super::{lock, send_lists::SendList};
+use crate::protocol::{CloseCode, TextFrame};
+use frame_list::FrameList;
+use socket::SocketStream;
+
+pub(crate) use socket::OutboundSocket;
 
 /// Memory of a waiting frame besides its bytes.
-const FRAME_OVERHEAD_BYTES: usize = size_of::<Bytes>();
+const FRAME_OVERHEAD_BYTES: usize = size_of::<TextFrame>();
 
 /// The queue of a connection, bounded in bytes. A message to many connections is one buffer that they share.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     limit: usize,
+    /// No other lock is taken while it is locked.
     queue: Mutex<OutboundQueue>,
+    /// The socket of a WebSocket, while it is open.
+    socket: Mutex<Option<SocketStream>>,
+    /// The list of the sockets whose frames wait, for a connection with a socket.
+    send_list: OnceLock<Arc<SendList>>,
 }
 
 #[derive(Debug, Default)]
 struct OutboundQueue {
-    frames: Vec<Bytes>,
+    frames: FrameList,
     /// The subscriptions of latest-value channels with a waiting message, and its index in `frames`.
     latest: Vec<(u64, usize)>,
     /// Size of the frames that wait, and of those that the reader has taken and still sends.
@@ -33,16 +45,31 @@ struct OutboundQueue {
     /// Number of messages since they were last counted.
     delivered: u32,
     close: Option<CloseCode>,
-    /// Wakes the reader.
+    state: SendState,
+    /// Wakes the reader, or the task of the socket.
     waker: Option<Waker>,
     /// Wakes what waits for room.
     room_waker: Option<Waker>,
 }
 
+/// The sender of the frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum SendState {
+    /// A reader takes them.
+    #[default]
+    Reader,
+    /// There is a socket, and no frame waits.
+    Idle,
+    /// The task of the list sends them.
+    Listed,
+    /// The task of the connection sends them.
+    InTask,
+}
+
 /// The next thing to do on a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum OutboundItem {
-    /// Sends frames, in this order.
+    /// Sends the lines of frames, in this order.
     Frames(Vec<Bytes>),
     /// Closes the connection. Nothing follows.
     Close(CloseCode),
@@ -51,22 +78,22 @@ pub(crate) enum OutboundItem {
 impl Outbound {
     /// Creates the queue of a connection, for this many bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, queue: Mutex::default() }
+        Self { limit, queue: Mutex::default(), socket: Mutex::default(), send_list: OnceLock::new() }
     }
 
     /// Adds a frame. Returns false if the connection is being closed. A queue that would exceed its limit is emptied,
     /// and the connection is closed as slow; a single frame may exceed the limit.
-    pub(crate) fn push(&self, frame: Bytes) -> bool {
+    pub(crate) fn push(self: &Arc<Self>, frame: TextFrame) -> bool {
         self.add(frame, None, 0)
     }
 
     /// Adds a message of a channel. In a latest-value channel it replaces the message that still waits for the same
     /// subscription. Returns false if the connection is being closed.
-    pub(super) fn deliver(&self, message: Bytes, latest: Option<u64>) -> bool {
+    pub(super) fn deliver(self: &Arc<Self>, message: TextFrame, latest: Option<u64>) -> bool {
         self.add(message, latest, 1)
     }
 
-    fn add(&self, frame: Bytes, latest: Option<u64>, delivered: u32) -> bool {
+    fn add(self: &Arc<Self>, frame: TextFrame, latest: Option<u64>, delivered: u32) -> bool {
         let mut queue = lock(&self.queue);
         if queue.close.is_some() {
             return false;
@@ -81,9 +108,7 @@ impl Outbound {
         }
         let is_full = queue.bytes > 0 && queue.bytes + size > self.limit;
         if is_full {
-            queue.frames = Vec::new();
-            queue.latest = Vec::new();
-            queue.bytes = queue.taken;
+            queue.clear();
             queue.close = Some(CloseCode::Slow);
         } else {
             if let Some(key) = latest {
@@ -94,9 +119,17 @@ impl Outbound {
             queue.bytes += size;
             queue.delivered = queue.delivered.saturating_add(delivered);
         }
-        let waker = queue.waker.take();
+        let must_wake = is_full || queue.state == SendState::Reader;
+        let waker = if must_wake { queue.waker.take() } else { None };
         let room_waker = queue.room_waker_if_due(self.limit);
+        let must_list = !is_full && queue.state == SendState::Idle;
+        if must_list {
+            queue.state = SendState::Listed;
+        }
         drop(queue);
+        if let Some(list) = self.send_list.get().filter(|_| must_list) {
+            list.add(Arc::clone(self));
+        }
         for waker in [waker, room_waker].into_iter().flatten() {
             waker.wake();
         }
@@ -151,14 +184,12 @@ impl Outbound {
     fn poll_next(&self, context: &Context<'_>) -> Poll<OutboundItem> {
         let mut queue = lock(&self.queue);
         // The reader asks again when it has sent the frames that it took.
-        queue.bytes = queue.bytes.saturating_sub(mem::take(&mut queue.taken));
-        if let Some(waker) = queue.room_waker_if_due(self.limit) {
+        if let Some(waker) = queue.release(self.limit) {
             waker.wake();
         }
         if !queue.frames.is_empty() {
-            queue.latest.clear();
-            queue.taken = queue.bytes;
-            return Poll::Ready(OutboundItem::Frames(mem::take(&mut queue.frames)));
+            let lines = queue.take().into_iter().map(TextFrame::into_lines).collect();
+            return Poll::Ready(OutboundItem::Frames(lines));
         }
         if let Some(code) = queue.close {
             return Poll::Ready(OutboundItem::Close(code));
@@ -166,18 +197,29 @@ impl Outbound {
         queue.wake_later(context);
         Poll::Pending
     }
-
-    fn poll_closed(&self, context: &Context<'_>) -> Poll<CloseCode> {
-        let mut queue = lock(&self.queue);
-        if let Some(code) = queue.close {
-            return Poll::Ready(code);
-        }
-        queue.wake_later(context);
-        Poll::Pending
-    }
 }
 
 impl OutboundQueue {
+    /// Takes the frames. They count as waiting until they are released.
+    fn take(&mut self) -> FrameList {
+        self.latest.clear();
+        self.taken = self.bytes;
+        mem::take(&mut self.frames)
+    }
+
+    /// Releases the frames that were taken and sent. Returns the waker of what waits for room, if there is enough.
+    fn release(&mut self, limit: usize) -> Option<Waker> {
+        self.bytes = self.bytes.saturating_sub(mem::take(&mut self.taken));
+        self.room_waker_if_due(limit)
+    }
+
+    /// Drops the frames that wait.
+    fn clear(&mut self) {
+        self.frames = FrameList::default();
+        self.latest = Vec::new();
+        self.bytes = self.taken;
+    }
+
     /// Returns whether half of the queue is free, or nothing is added to it any more.
     fn has_room(&self, limit: usize) -> bool {
         self.close.is_some() || self.bytes <= limit / 2
@@ -194,22 +236,17 @@ impl OutboundQueue {
     }
 }
 
-/// The reader of a connection's queue, of which there is one.
+/// The reader of a connection's queue, of which there is one. A WebSocket has a [socket](OutboundSocket) instead.
 #[derive(Debug)]
-pub(crate) struct OutboundReader(Arc<Connection>);
+pub(crate) struct OutboundReader(Arc<Outbound>);
 
 impl OutboundReader {
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self(connection)
+    pub(super) fn new(outbound: Arc<Outbound>) -> Self {
+        Self(outbound)
     }
 
     /// Waits for the next frames, and takes all that wait. They count as waiting until the next call.
     pub(crate) async fn next(&mut self) -> OutboundItem {
-        poll_fn(|context| self.0.outbound.poll_next(context)).await
-    }
-
-    /// Waits until the connection is to be closed, also while the frames that were taken are being sent.
-    pub(crate) async fn closed(&mut self) -> CloseCode {
-        poll_fn(|context| self.0.outbound.poll_closed(context)).await
+        poll_fn(|context| self.0.poll_next(context)).await
     }
 }

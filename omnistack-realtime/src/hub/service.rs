@@ -2,7 +2,6 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
 use omnistack_core::{
     BoxError, ShutdownToken,
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     engine::{HistoryFilter, PresenceEntry},
-    protocol::{CloseCode, PING},
+    protocol::{CloseCode, TextFrame},
 };
 
 /// The time between two ticks.
@@ -77,7 +76,7 @@ impl Hub {
     /// Attends to the connections and channels that are due. What needs another service becomes a chore.
     fn attend(&self, now: Timestamp) {
         for (second, numbers) in self.0.connection_wheel.take_due(now) {
-            for connection in numbers.into_iter().filter_map(|number| self.0.connections.get(number)) {
+            for connection in self.0.connections.of(numbers) {
                 self.attend_connection(&connection, second, now);
             }
         }
@@ -111,7 +110,7 @@ impl Hub {
                 if connection.transport() == Transport::WebSocket {
                     state.deadlines.pong = Some(now + settings.pong_timeout);
                 }
-                connection.outbound.push(Bytes::from_static(PING));
+                connection.outbound.push(TextFrame::ping());
                 let tenant = state.caller.as_ref().and_then(|caller| caller.tenant);
                 self.0.meter.used(tenant, connection.outbound.take_delivered());
             }

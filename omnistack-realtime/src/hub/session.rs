@@ -28,7 +28,7 @@ use super::{
     wheel::spread,
 };
 use crate::{
-    protocol::{CloseCode, Command, ErrorCode, Method, Reply, ReplyContent, ReplyError, parse_frame},
+    protocol::{CloseCode, Command, ErrorCode, Method, PING, Reply, ReplyContent, ReplyError, parse_frame},
     sign_in::Credential,
 };
 
@@ -108,7 +108,7 @@ impl Session {
             id: Id::new(opened_at),
             address,
             opened_at,
-            outbound: Outbound::new(usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX)),
+            outbound: Arc::new(Outbound::new(usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX))),
             emulation,
             state: Mutex::new(state),
         });
@@ -119,7 +119,7 @@ impl Session {
             let at = state.deadlines.earliest();
             hub.schedule_connection(number, &mut state.deadlines, at);
         }
-        let reader = OutboundReader::new(Arc::clone(&connection));
+        let reader = OutboundReader::new(Arc::clone(&connection.outbound));
         let origin = Some(ConnectOrigin { base, caller, server_channels, identity_changes });
         Ok((Self { hub: hub.clone(), connection, origin }, reader))
     }
@@ -132,6 +132,12 @@ impl Session {
             self.connection.outbound.close(code);
         }
         result
+    }
+
+    /// Accepts the pong that the client owes, without the work for a command. Returns false for all other frames, which
+    /// are to be passed to [`handle`](Self::handle).
+    pub(crate) fn accept_pong(&self, frame: &str) -> bool {
+        frame.as_bytes() == PING && self.connection.take_pong()
     }
 
     /// Returns the id of the connection, which other clients see.

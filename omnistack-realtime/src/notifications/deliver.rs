@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnistack_core::{
-    BoxError,
     clock::Timestamp,
-    db::{self, ErrorKind, Tx},
-    jobs::{EnqueueError, Job, JobContext, JobError, Jobs, NewJob},
+    db::{self, Tx},
+    jobs::{Job, JobContext, JobError, Jobs, NewJob},
     notification::{NewNotification, NotificationKinds, NotificationPreference, Notify},
     realtime::{RealtimeChannel, RealtimePublisher},
 };
@@ -54,7 +53,8 @@ impl Notify for NotificationService {
         // Users are in the app's own database, to which the job is relayed.
         let tenant = tx.tenant();
         let job = tenant.into_iter().fold(NewJob::new(new), NewJob::tenant);
-        self.jobs.enqueue_in(tx, job).await.map(drop).map_err(database_error)
+        self.jobs.enqueue_in(tx, job).await?;
+        Ok(())
     }
 }
 
@@ -83,7 +83,7 @@ impl NotificationService {
         }
         if preference.is_mailed() {
             let job = tenant.into_iter().fold(NewJob::new(SendNotificationMail { id }), NewJob::tenant);
-            self.jobs.enqueue_in(tx, job).await.map_err(database_error)?;
+            self.jobs.enqueue_in(tx, job).await?;
         }
         Ok(())
     }
@@ -94,16 +94,6 @@ fn as_stored(id: NotificationId, created_at: Timestamp, new: NewNotification) ->
     let NewNotification { tenant: tenant_id, kind, title, body, link, data, .. } = new;
     let data = data.to_string();
     NotificationRow { id, tenant_id, kind, title, body, link, data, created_at, read_at: None }.into()
-}
-
-fn database_error(error: EnqueueError) -> db::Error {
-    match error {
-        EnqueueError::Database(error) => error,
-        error => {
-            let error: BoxError = error.into();
-            db::Error::new(ErrorKind::Other, error)
-        }
-    }
 }
 
 /// The job that stores a notification that a transaction in a tenant database has left.

@@ -50,7 +50,7 @@ impl Job for FindNotificationDigests {
     }
 }
 
-/// The job that sends a digest to a user.
+/// The job that puts a digest for a user into the outbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SendNotificationDigest {
     user: UserId,
@@ -65,9 +65,10 @@ impl Job for SendNotificationDigest {
     async fn run(self, state: &NotificationMailer, ctx: &JobContext) -> Result<(), JobError> {
         let Some(digest) = state.prepare(self.user, ctx.id()).await? else { return Ok(()) };
         let mail = state.compose(&digest).idempotency_key(format!("digest-{}", ctx.id()));
-        state.send(&mail).await?;
         let mut tx = state.store.begin_job().await?;
-        store::mark_digest_mailed(&mut tx, self.user, ctx.id(), state.store.clock.now()).await?;
+        if store::mark_digest_mailed(&mut tx, self.user, ctx.id(), state.store.clock.now()).await? {
+            state.enqueue_in(&mut tx, &mail).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use omnistack_core::{
     config::PublicUrl,
-    email::{Email, EmailErrorKind, Mailer, UserContacts},
+    db::{ErrorKind, Tx},
+    email::{Email, MailOutbox, UserContacts},
     jobs::{Job, JobContext, JobError},
     notification::NotificationKinds,
 };
@@ -15,28 +16,27 @@ use super::{
     store::{self, MailedNotification, NotificationStore},
 };
 
-/// The state of the jobs that send mails. Cheap to clone.
+/// The state of the jobs that compose mails. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct NotificationMailer {
     pub(super) store: NotificationStore,
     pub(super) kinds: NotificationKinds,
     pub(super) contacts: UserContacts,
-    pub(super) mailer: Mailer,
+    pub(super) outbox: MailOutbox,
     /// The name of the app.
     pub(super) app: String,
     pub(super) public_url: PublicUrl,
 }
 
 impl NotificationMailer {
-    /// Sends a mail. Fails for good if no attempt can succeed.
-    pub(super) async fn send(&self, mail: &Email) -> Result<(), JobError> {
-        match self.mailer.send(mail).await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.kind(), EmailErrorKind::Invalid | EmailErrorKind::Refused) => {
-                Err(JobError::fatal(error))
-            }
-            Err(error) => Err(error.into()),
-        }
+    /// Puts a mail into the outbox, in the transaction that marks its notifications as mailed. So a process that ends
+    /// before the commit has put none, and one that ends after it puts no other. Fails for good if the mail is not
+    /// valid.
+    pub(super) async fn enqueue_in(&self, tx: &mut Tx, mail: &Email) -> Result<(), JobError> {
+        self.outbox.enqueue_in(tx, mail).await.map_err(|error| match error.kind() {
+            ErrorKind::InvalidValue => JobError::fatal(error),
+            _ => error.into(),
+        })
     }
 
     /// Returns the URL of a link.
@@ -55,7 +55,8 @@ impl NotificationMailer {
     }
 }
 
-/// The job that sends a mail about a notification, unless its user can get none: see [`UserContacts::find`].
+/// The job that puts a mail about a notification into the outbox, unless its user can get none: see
+/// [`UserContacts::find`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SendNotificationMail {
     pub(super) id: NotificationId,
@@ -81,9 +82,10 @@ impl Job for SendNotificationMail {
             .tag("template", "user_notification")
             .idempotency_key(format!("notification-{}", self.id));
         mail.tenant = notification.tenant_id;
-        state.send(&mail).await?;
         let mut tx = state.store.begin_job().await?;
-        store::mark_mailed(&mut tx, self.id, state.store.clock.now()).await?;
+        if store::mark_mailed(&mut tx, self.id, state.store.clock.now()).await? {
+            state.enqueue_in(&mut tx, &mail).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

@@ -178,10 +178,10 @@ pub(super) async fn find_unmailed(tx: &mut Tx, id: NotificationId) -> Result<Opt
     tx.query(sql).bind(id).fetch_optional().await
 }
 
-/// Records that a notification was mailed.
-pub(super) async fn mark_mailed(tx: &mut Tx, id: NotificationId, now: Timestamp) -> Result<(), db::Error> {
-    let sql = "update omni_notifications set mailed_at = $2 where id = $1";
-    tx.query(sql).bind(id).bind(now).execute().await.map(drop)
+/// Records that a notification is mailed. Returns false if it was mailed before, or is deleted.
+pub(super) async fn mark_mailed(tx: &mut Tx, id: NotificationId, now: Timestamp) -> Result<bool, db::Error> {
+    let sql = "update omni_notifications set mailed_at = $2 where id = $1 and mailed_at is null";
+    Ok(tx.query(sql).bind(id).bind(now).execute().await? > 0)
 }
 
 /// Returns users with notifications that are due for a digest, in the order of their ids, after a user.
@@ -243,16 +243,16 @@ pub(super) async fn remove_from_digest(
     tx.query(sql).bind(user).bind(digest).bind(tenant).execute().await.map(drop)
 }
 
-/// Records that the notifications of a digest were mailed.
+/// Records that the notifications of a digest are mailed. Returns false if they were mailed before, or are deleted.
 pub(super) async fn mark_digest_mailed(
     tx: &mut Tx,
     user: UserId,
     digest: JobId,
     now: Timestamp,
-) -> Result<(), db::Error> {
+) -> Result<bool, db::Error> {
     let sql = "update omni_notifications set mailed_at = $3
                where user_id = $1 and digest_id = $2 and mailed_at is null";
-    tx.query(sql).bind(user).bind(digest).bind(now).execute().await.map(drop)
+    Ok(tx.query(sql).bind(user).bind(digest).bind(now).execute().await? > 0)
 }
 
 /// Removes all notifications of a user from future digests.

@@ -1,10 +1,14 @@
 //! Frames: the commands in a frame of a client, and the lines that are sent.
 
+#[cfg(any(feature = "client", test))]
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{Command, Method, Push, Reply};
+use super::{
+    Command, Method, Push, Reply,
+    text_frame::{TextFrame, TextFrameBuilder},
+};
 
 /// The line of a ping and of a pong.
 pub(crate) const PING: &[u8] = b"{}";
@@ -101,20 +105,23 @@ pub(super) fn parse_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, I
 }
 
 impl Reply {
-    /// Returns the reply as a line of JSON, without its end.
-    pub(crate) fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).map_or_else(|_| internal_error(self.id), Bytes::from)
+    /// Returns a frame with the reply.
+    pub(crate) fn encode(&self) -> TextFrame {
+        TextFrame::of_json(self).unwrap_or_else(|_| internal_error(self.id))
     }
 }
 
-fn internal_error(id: u32) -> Bytes {
-    format!(r#"{{"id":{id},"error":{{"code":100,"message":"internal server error","temporary":true}}}}"#).into()
+fn internal_error(id: u32) -> TextFrame {
+    let line = format!(r#"{{"id":{id},"error":{{"code":100,"message":"internal server error","temporary":true}}}}"#);
+    let mut frame = TextFrameBuilder::new();
+    frame.push_line(line.as_bytes());
+    frame.build()
 }
 
 impl Push {
-    /// Returns the push as a line of JSON, without its end.
-    pub(crate) fn encode(&self) -> Bytes {
-        serde_json::to_vec(&PushLine { push: self }).map_or(Bytes::from_static(PING), Bytes::from)
+    /// Returns a frame with the push.
+    pub(crate) fn encode(&self) -> TextFrame {
+        TextFrame::of_json(&PushLine { push: self }).unwrap_or_else(|_| TextFrame::ping())
     }
 }
 

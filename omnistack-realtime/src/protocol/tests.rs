@@ -234,12 +234,12 @@ fn each_reply_is_encoded_and_parsed() {
             json!({ "sub_refresh": { "expires": false, "ttl": 0 } }),
         ),
     ] {
-        let line = Reply { id: 7, content }.encode();
+        let line = Reply { id: 7, content }.encode().into_lines();
         expected["id"] = json!(7);
         assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), expected);
         let parsed: Vec<_> = parse_server_frame(std::str::from_utf8(&line).unwrap()).collect();
         let [Ok(ServerMessage::Reply(reply))] = parsed.as_slice() else { panic!("{parsed:?}") };
-        assert_eq!(reply.encode(), line);
+        assert_eq!(reply.encode().into_lines(), line);
         assert!(!line.contains(&b'\n') && !line.contains(&b'\r'));
     }
 }
@@ -276,11 +276,11 @@ fn each_push_is_encoded_and_parsed() {
             json!({ "disconnect": { "code": 3001, "reason": "shutdown", "reconnect": true } }),
         ),
     ] {
-        let line = Push { channel: channel.to_owned(), content }.encode();
+        let line = Push { channel: channel.to_owned(), content }.encode().into_lines();
         assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), json!({ "push": expected }));
         let parsed: Vec<_> = parse_server_frame(std::str::from_utf8(&line).unwrap()).collect();
         let [Ok(ServerMessage::Push(push))] = parsed.as_slice() else { panic!("{parsed:?}") };
-        assert_eq!(push.encode(), line);
+        assert_eq!(push.encode().into_lines(), line);
     }
 }
 

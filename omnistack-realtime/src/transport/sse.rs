@@ -87,7 +87,7 @@ impl SseConnection {
 fn disconnect(code: CloseCode) -> Bytes {
     let push =
         DisconnectPush { code: code.number().into(), reason: code.reason().to_owned(), reconnect: !code.is_final() };
-    Push { channel: String::new(), content: PushContent::Disconnect(push) }.encode()
+    Push { channel: String::new(), content: PushContent::Disconnect(push) }.encode().into_lines()
 }
 
 /// Returns an event for each line. A ping is one too: a comment would be invisible to the scripts of browsers.

@@ -117,3 +117,31 @@ on_each_database! {
         assert_eq!(of_user.waiting_messages().await, Vec::<Value>::new());
     }
 }
+
+/// Returns the value of a series in the Prometheus text format.
+async fn metric(app: &TestApp, series: &str) -> f64 {
+    let text = app.operator().get("/metrics").await.expect(200).text();
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_and_messages_are_metrics() {
+    let app =
+        TestApp::start(TestDatabase::sqlite(), |app| app.with(Observability::from_env()).with(Realtime::from_env()))
+            .await;
+    let server = app.listen_with_defaults().await;
+    let series = ["websocket_connections", "websocket_messages_total{direction=\"in\"}"];
+    let mut before = Vec::new();
+    for series in series {
+        before.push(metric(&app, series).await);
+    }
+    let mut client = LiveClient::subscribed(server.address, &app.user(), "broadcast").await;
+    client.command("history", json!({ "channel": "broadcast" })).await;
+    // A connect, a subscribe and a history command.
+    for (series, (before, more)) in series.into_iter().zip(before.into_iter().zip([1.0, 3.0])) {
+        let now = metric(&app, series).await;
+        assert!((now - before - more).abs() < f64::EPSILON, "{series}: {before} and then {now}");
+    }
+    assert!(metric(&app, "websocket_messages_total{direction=\"out\"}").await >= 3.0);
+}

@@ -5,6 +5,7 @@
 mod deliveries;
 mod digests;
 mod exports;
+mod outbox;
 
 use std::{
     collections::HashSet,

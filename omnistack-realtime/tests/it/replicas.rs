@@ -154,14 +154,22 @@ enum RedisFailure {
     Frozen,
     /// An operator deletes its data while it runs.
     Flushed,
+    /// It fails over to a replica that lacks the last messages.
+    FailedOver,
 }
 
 /// Lets Redis fail while messages are published. A client has all messages in the end, or was told that it missed some;
 /// the follower checks that none is missed silently.
 async fn assert_told_after(failure: RedisFailure) {
+    const COPIED: u64 = 60;
     const BEFORE: u64 = 100;
     const DURING: u64 = 100;
     let mut cluster = Cluster::start(2, "300", "500ms").await;
+    let replica_of_redis = TestRedis::start().await;
+    if matches!(failure, RedisFailure::FailedOver) {
+        // The first replica of a server begins another epoch.
+        replica_of_redis.copy_from(&cluster.redis).await;
+    }
     let mut followers = cluster.follow(2, BEFORE + DURING + 1).await;
     let publisher = cluster.publisher();
     let channels = [cluster.channel(0), cluster.channel(1)];
@@ -176,11 +184,15 @@ async fn assert_told_after(failure: RedisFailure) {
     };
     for number in 1..=BEFORE {
         assert!(publish(number).await);
+        if number == COPIED && matches!(failure, RedisFailure::FailedOver) {
+            replica_of_redis.copy_from(&cluster.redis).await;
+        }
     }
     match failure {
         RedisFailure::Killed => cluster.redis.kill(),
         RedisFailure::Frozen => cluster.redis.freeze(),
         RedisFailure::Flushed => assert_eq!(cluster.redis.command("FLUSHALL").unwrap(), "+OK"),
+        RedisFailure::FailedOver => cluster.redis.copy_from(&replica_of_redis).await,
     }
     for number in BEFORE + 1..=BEFORE + DURING {
         while !publish(number).await && matches!(failure, RedisFailure::Frozen) {
@@ -190,7 +202,7 @@ async fn assert_told_after(failure: RedisFailure) {
     match failure {
         RedisFailure::Killed => cluster.redis.restart().await,
         RedisFailure::Frozen => cluster.redis.unfreeze(),
-        RedisFailure::Flushed => {}
+        RedisFailure::Flushed | RedisFailure::FailedOver => {}
     }
     let told = async {
         let mut number = BEFORE + DURING;
@@ -211,7 +223,7 @@ async fn assert_told_after(failure: RedisFailure) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_are_told_of_the_messages_that_were_lost_with_redis() {
-    for failure in [RedisFailure::Killed, RedisFailure::Frozen, RedisFailure::Flushed] {
+    for failure in [RedisFailure::Killed, RedisFailure::Frozen, RedisFailure::Flushed, RedisFailure::FailedOver] {
         assert_told_after(failure).await;
     }
 }

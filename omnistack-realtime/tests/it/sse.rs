@@ -2,8 +2,12 @@
 
 #![cfg(test)]
 
+use std::time::Duration;
+
 use http::StatusCode;
+use omnistack_testkit::TestRedis;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::support::{EventReader, RealtimeApp};
 
@@ -78,4 +82,28 @@ async fn a_refusal_is_the_last_event() {
     assert!(events.event().await.is_none());
     let missing = EventReader::open(&test, "/api/v1/app/sse", &[]).await;
     assert_eq!(missing.unwrap_err(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_arrive_by_another_replica() {
+    let redis = TestRedis::start().await;
+    let (streams, forwards) = (RealtimeApp::replica(&redis).await, RealtimeApp::replica(&redis).await);
+    let (_, token) = streams.callers.user();
+    streams
+        .serve(async |_| {
+            let connect = json!({ "id": 1, "connect": { "token": token } });
+            let mut events = EventReader::open(&streams, &path(&connect), &[]).await.unwrap();
+            let connected = events.event().await.unwrap().data["connect"].clone();
+            let subscribe = json!({ "id": 2, "subscribe": { "channel": "stream:1" } }).to_string();
+            let body = json!({ "session": connected["session"], "node": connected["node"], "data": subscribe });
+            let client = forwards.app.anonymous();
+            // Nothing signals that the replica receives what others pass on.
+            let forwarded = async {
+                while client.post("/api/v1/app/emulation", body.clone()).await.status != StatusCode::NO_CONTENT {}
+            };
+            timeout(Duration::from_secs(20), forwarded).await.unwrap();
+            let subscribed = events.event().await.unwrap().data;
+            assert!(subscribed["id"] == 2 && subscribed["subscribe"].is_object(), "{subscribed}");
+        })
+        .await;
 }

@@ -25,7 +25,7 @@ use omnistack_core::{
     module::{Module, Registry},
 };
 use omnistack_realtime::{ChannelRule, Channels, Realtime, RealtimeChannel, RealtimePublisher};
-use omnistack_testkit::{TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestDatabase, TestRedis};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -140,6 +140,11 @@ impl RealtimeApp {
         })
         .await;
         Self { app, callers }
+    }
+
+    /// Starts a replica of an app that has a Redis. It has callers of its own.
+    pub(crate) async fn replica(redis: &TestRedis) -> Self {
+        Self::start(|app| app.clock(Clock::system()).set("REDIS_URL", redis.url()).set("REDIS_PREFIX", "test")).await
     }
 
     pub(crate) fn publisher(&self) -> RealtimePublisher {

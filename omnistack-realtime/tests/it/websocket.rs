@@ -10,7 +10,9 @@ use omnistack_core::{
     pubsub::PubSub,
 };
 use omnistack_realtime::RealtimeChannel;
+use omnistack_testkit::TestRedis;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Client, RealtimeApp, SOCKET};
@@ -195,6 +197,44 @@ async fn a_client_that_does_not_read_is_closed_and_the_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_clients_of_a_channel_get_all_messages_in_order_also_one_that_pauses() {
+    let test = RealtimeApp::start(|app| app.set("REALTIME_QUEUE", "32MiB")).await;
+    let (user, token) = test.callers.user();
+    let tenant = user.tenant.unwrap();
+    test.serve(async |address| {
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            let mut client = Client::connect(address, &token).await;
+            client.subscribe("stream:1").await;
+            clients.push(client);
+        }
+        test.publish(tenant, "stream:1", 0..100).await;
+        for client in &mut clients {
+            for number in 0..100 {
+                assert_eq!(client.number().await, number);
+            }
+        }
+        // More than the buffers of the operating system take.
+        clients.truncate(3);
+        let mut paused = clients.pop().unwrap();
+        let channel = || RealtimeChannel::of_tenant(tenant, "stream:1").unwrap();
+        let (publisher, padding) = (test.publisher(), "x".repeat(60_000));
+        for number in 100..250_u64 {
+            publisher.publish(channel(), &json!({ "number": number, "padding": padding })).await.unwrap();
+            for client in &mut clients {
+                assert_eq!(client.number().await, number);
+            }
+        }
+        for number in 100..250 {
+            assert_eq!(paused.number().await, number);
+        }
+        let reply = paused.call(json!({ "publish": { "channel": "room:1", "data": 1 } })).await;
+        assert!(reply["publish"].is_object(), "{reply}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_paths_of_runs_and_dashboards_subscribe_by_themselves() {
     let test = RealtimeApp::start(|app| app).await;
     let (user, token) = test.callers.user();
@@ -267,6 +307,29 @@ async fn a_change_of_rights_reaches_open_connections() {
         assert_eq!(client.closed().await, 3500);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_rights_on_another_replica_reaches_open_connections() {
+    let redis = TestRedis::start().await;
+    let (serves, revokes) = (RealtimeApp::replica(&redis).await, RealtimeApp::replica(&redis).await);
+    let (user, token) = serves.callers.user();
+    let changes: PubSub = revokes.app.app().context().get().unwrap();
+    let scope = IdentityScope::User(user.user);
+    serves
+        .serve(async |address| {
+            let mut client = Client::connect(address, &token).await;
+            serves.callers.revoke(&token);
+            // Nothing signals that the replica follows the changes of others.
+            let code = loop {
+                changes.publish(IDENTITY_CHANGES_TOPIC, scope.to_string()).await;
+                if let Ok(code) = timeout(Duration::from_secs(1), client.closed()).await {
+                    break code;
+                }
+            };
+            assert_eq!(code, 3500);
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

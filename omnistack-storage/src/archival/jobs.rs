@@ -27,7 +27,7 @@ impl Job for ArchiveFiles {
     }
 }
 
-/// Restores a file from the external archive.
+/// The job that restores a file from the external archive.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct RestoreFromArchive {
     pub(crate) tenant_id: TenantId,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ExportId, ExportService, ExportState, store};
 
-/// Creates the archive of an export.
+/// The job that creates the archive of an export.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CreateExportArchive {
     pub(crate) tenant: TenantId,
@@ -94,7 +94,7 @@ impl Job for MailExportLink {
     }
 }
 
-/// Deletes the archives of exports that have expired. Runs every hour.
+/// The job that deletes the archives of exports that have expired. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DeleteExpiredExports {}
 
@@ -109,7 +109,7 @@ impl Job for DeleteExpiredExports {
     }
 }
 
-/// Lets the exports of a deleted tenant expire, so that the next hourly job deletes them.
+/// The job that lets the exports of a deleted tenant expire, so that the next hourly job deletes them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ExpireTenantExports {
     pub(crate) tenant: TenantId,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FileService;
 
-/// Deletes expired uploads and purges deleted files. Runs every hour.
+/// The job that deletes expired uploads and purges deleted files. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CleanUpFiles {}
 
@@ -24,7 +24,7 @@ impl Job for CleanUpFiles {
     }
 }
 
-/// Deletes the files of a deleted tenant: backdates their deletion so that the next cleanup purges them.
+/// The job that deletes the files of a deleted tenant: backdates their deletion so that the next cleanup purges them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DeleteTenantFiles {
     pub(crate) tenant: TenantId,

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{EmbeddedBy, content, direct_uploads, not_modified, range, upload};
+use super::{content, direct_uploads, not_modified, range, upload};
 use crate::{
     ErrorKind, File, FileId, FileService, NewFile, PresignRequest, PresignedRequest, StorageUsage, UploadResult,
     content_disposition::content_disposition, sniff,
@@ -178,9 +178,9 @@ async fn download(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let file = files.get_readable(&caller, id).await?;
-    let validators = validators(&file);
+    let (validators, embedded_by) = (validators(&file), files.0.embedding_origins.embedded_by(&headers));
     if preconditions.check(&validators)? == Freshness::NotModified {
-        return Ok(not_modified(&validators));
+        return Ok(not_modified(&validators, embedded_by));
     }
     let range = range(&headers).filter(|_| preconditions.allow_range(&validators));
     let object = match files.open(&caller, &file, range).await {
@@ -191,7 +191,7 @@ async fn download(
         object => object?,
     };
     let named = content_disposition(&file.name, query.inline && sniff::is_safe_inline(&file.content_type));
-    Ok(content(object, &file.content_type, &validators, &named, range.is_some(), EmbeddedBy::App))
+    Ok(content(object, &file.content_type, &validators, &named, range.is_some(), embedded_by))
 }
 
 /// The filter and the page of a list of files.

@@ -13,8 +13,11 @@ use omnistack_core::{
 };
 use utoipa_axum::routes;
 
-use super::{EmbeddedBy, content, not_modified, range, upload};
-use crate::{FileService, PutOptions, Storage, UploadBody, UrlSigner, content_disposition::content_disposition};
+use super::{content, not_modified, range, upload};
+use crate::{
+    FileService, PutOptions, Storage, UploadBody, UrlSigner, content_disposition::content_disposition,
+    embedding::EmbeddedBy,
+};
 
 /// The state of the routes.
 #[derive(Clone, Debug)]
@@ -61,7 +64,7 @@ async fn read(
     let info = served.storage.head(&key).await?;
     let validators = info.etag.map_or_else(Validators::default, Validators::etag).last_modified(info.modified_at);
     if preconditions.check(&validators)? == Freshness::NotModified {
-        return Ok(not_modified(&validators));
+        return Ok(not_modified(&validators, EmbeddedBy::Everyone));
     }
     let range = range(&headers).filter(|_| preconditions.allow_range(&validators));
     let object = match range {

@@ -1,5 +1,6 @@
 //! The route for thumbnails.
 
+use ::http::HeaderMap;
 use axum::{extract::State, response::Response};
 use garde::Validate;
 use omnistack_core::{
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::{EmbeddedBy, content, not_modified};
+use super::{content, not_modified};
 use crate::{FileId, FileService};
 
 pub(crate) fn api() -> Api<FileService> {
@@ -51,12 +52,13 @@ async fn thumbnail(
     Path(id): Path<FileId>,
     Query(query): Query<ThumbnailQuery>,
     preconditions: Preconditions,
+    headers: HeaderMap,
 ) -> Result<Response, Error> {
     let (object, etag) = files.thumbnail(&caller, id, query.size.as_deref()).await?;
-    let validators = Validators::etag(etag);
+    let (validators, embedded_by) = (Validators::etag(etag), files.0.embedding_origins.embedded_by(&headers));
     if preconditions.check(&validators)? == Freshness::NotModified {
-        return Ok(not_modified(&validators));
+        return Ok(not_modified(&validators, embedded_by));
     }
     let content_type = object.info.content_type.clone().unwrap_or_else(|| "image/jpeg".into());
-    Ok(content(object, &content_type, &validators, "inline", false, EmbeddedBy::App))
+    Ok(content(object, &content_type, &validators, "inline", false, embedded_by))
 }

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Stores objects in a container of Azure Blob Storage.
+/// A storage provider on a container of Azure Blob Storage.
 ///
 /// An access tier (`Cool`, `Cold`, `Archive`) can be set when an object is stored. Signed URLs for storing can't
 /// enforce a media type or size. Without the account key, signed URLs for reading can't set a file name.

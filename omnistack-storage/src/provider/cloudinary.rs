@@ -39,7 +39,7 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 /// The largest size of a public id in bytes.
 const MAX_PUBLIC_ID_BYTES: usize = 255;
 
-/// Stores objects at Cloudinary, as raw files that can't be read without a signature.
+/// A storage provider on Cloudinary, with raw files that can't be read without a signature.
 ///
 /// Cloudinary is a service for media with fewer operations than a bucket. It can't refuse to replace an object,
 /// has no signed URLs for storing, can't set a file name in signed URLs, and has no storage classes and archives.

@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// Stores objects in a bucket of Google Cloud Storage.
+/// A storage provider on a bucket of Google Cloud Storage.
 ///
 /// An object of more than 8 MiB is sent in parts, of which two are in memory at the same time. If an upload
 /// fails, its parts are deleted; a process that is killed leaves them behind. A storage class (`NEARLINE`,

@@ -36,7 +36,7 @@ use crate::{
 /// The size of the buffers for reading, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Stores objects as regular files in a directory, for apps on one machine.
+/// A storage provider on regular files in a directory, for apps on one machine.
 ///
 /// The directory `objects/` has the bytes, one file per object under its key; `meta/` has the metadata; `tmp/`
 /// has files that are being written. A new object is written to `tmp/`, synced to the disk and moved to its place

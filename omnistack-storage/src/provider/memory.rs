@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Stores objects in memory, for tests. The objects are lost when the last clone is dropped.
+/// A storage provider in memory, for tests. The objects are lost when the last clone is dropped.
 ///
 /// Storage classes and archives behave as in S3, but an archived object is restored at once.
 ///

@@ -165,7 +165,7 @@ impl S3Builder {
     }
 }
 
-/// Stores objects in a bucket of Amazon S3 or of an S3-compatible service. Created by [`S3Builder::build`].
+/// A storage provider on a bucket of Amazon S3 or of an S3-compatible service. Created by [`S3Builder::build`].
 ///
 /// An object of more than 8 MiB is sent in parts, of which two are in memory at the same time. If an upload
 /// fails, its parts are deleted. A process that is killed leaves the parts behind, so give the bucket a lifecycle

@@ -7,6 +7,22 @@ use omnistack_core::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// End of the names of the sources of tenants' accounts, such as `stripe-account`.
+const ACCOUNT_SUFFIX: &str = "-account";
+
+/// Returns the name of the provider that has sent a webhook, such as `stripe`.
+fn provider_of(webhook: &InboundWebhook) -> String {
+    webhook.source.strip_suffix(ACCOUNT_SUFFIX).unwrap_or(&webhook.source).to_owned()
+}
+
+/// Returns the provider's id of an event. In the inbox, that of a tenant's account begins with the id of the tenant.
+fn event_id_of(webhook: &InboundWebhook) -> String {
+    let id = webhook.event.id.as_str();
+    let account = webhook.tenant.filter(|_| webhook.source.ends_with(ACCOUNT_SUFFIX));
+    let of_account = account.and_then(|tenant| id.strip_prefix(format!("{tenant}:").as_str()));
+    of_account.unwrap_or(id).to_owned()
+}
+
 /// A payment, in the same form for every provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
@@ -59,9 +75,9 @@ impl PaymentData {
     pub(super) fn of(webhook: &InboundWebhook, payment_id: Option<String>) -> Self {
         let event = &webhook.event;
         Self {
-            provider: webhook.source.clone(),
+            provider: provider_of(webhook),
             environment: event.environment,
-            event_id: event.id.clone(),
+            event_id: event_id_of(webhook),
             payment_id,
             amount: None,
             currency: None,
@@ -89,9 +105,9 @@ impl SubscriptionData {
     pub(super) fn of(webhook: &InboundWebhook, subscription_id: Option<String>) -> Self {
         let event = &webhook.event;
         Self {
-            provider: webhook.source.clone(),
+            provider: provider_of(webhook),
             environment: event.environment,
-            event_id: event.id.clone(),
+            event_id: event_id_of(webhook),
             subscription_id,
             status: None,
             customer_id: None,

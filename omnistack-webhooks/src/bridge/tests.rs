@@ -3,18 +3,23 @@
 use http::HeaderMap;
 use omnistack_core::{
     clock::Timestamp,
+    identity::TenantId,
     webhook::{InboundWebhook, SourceEvent, WebhookRequest},
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{TRANSLATIONS, UnifiedEvent};
 
 fn translate(source: &str, kind: &str, object: Option<&str>, body: &Value) -> Option<UnifiedEvent> {
+    translate_event(source, SourceEvent::new("evt_1", kind).object(object), body)
+}
+
+fn translate_event(source: &str, event: SourceEvent, body: &Value) -> Option<UnifiedEvent> {
     let body = body.to_string();
     let headers = HeaderMap::new();
     let now = Timestamp::from_micros(0);
     let request = WebhookRequest { url: "", headers: &headers, body: body.as_bytes(), now };
-    let event = SourceEvent::new("evt_1", kind).object(object);
     let webhook = InboundWebhook::new(source, event, None, &request);
     let (_, translate) = TRANSLATIONS.iter().find(|(known, _)| *known == source).unwrap();
     translate(&webhook)
@@ -104,6 +109,22 @@ fn subscriptions_have_one_form() {
             None => "none",
         };
         assert_eq!(found, expected, "{source} {kind}");
+    }
+}
+
+#[test]
+fn an_event_of_a_tenants_account_has_the_names_of_its_provider() {
+    let tenant = TenantId::from_uuid(Uuid::from_u128(7));
+    for (source, provider, kind) in [
+        ("stripe-account", "stripe", "payment_intent.succeeded"),
+        ("paypal-account", "paypal", "PAYMENT.CAPTURE.COMPLETED"),
+        ("razorpay-account", "razorpay", "payment.captured"),
+    ] {
+        let event = SourceEvent::new(format!("{tenant}:evt_1"), kind).tenant(Some(tenant));
+        let Some(UnifiedEvent::PaymentSucceeded(data)) = translate_event(source, event, &json!({})) else {
+            panic!("{source}");
+        };
+        assert_eq!((data.provider.as_str(), data.event_id.as_str()), (provider, "evt_1"), "{source}");
     }
 }
 

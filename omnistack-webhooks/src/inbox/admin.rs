@@ -48,14 +48,16 @@ struct WebhookEventsQuery {
     #[garde(length(chars, max = 100))]
     #[param(max_length = 100)]
     source: Option<String>,
-    /// Only webhooks with this status; with `duplicate`, those that the provider has sent again.
+    /// Only webhooks with this status; with `duplicate`, those that the provider has sent again. With `processed` or
+    /// `ignored`, the time of the response grows with the number of newer webhooks with other statuses.
     #[garde(skip)]
     status: Option<WebhookStatus>,
-    /// Only events of this type, such as `invoice.paid`.
+    /// Only events of this type, such as `invoice.paid`. The time of the response grows with the number of newer events
+    /// of other types.
     #[garde(length(chars, max = 100))]
     #[param(max_length = 100)]
     r#type: Option<String>,
-    /// Only events of this environment.
+    /// Only events of this environment. The time of the response grows with the number of newer events of the other.
     #[garde(skip)]
     environment: Option<DataEnvironment>,
     /// Only webhooks of this tenant.

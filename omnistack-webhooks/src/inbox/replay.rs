@@ -40,7 +40,7 @@ pub(crate) struct WebhooksReplayed {
     pub(super) more: bool,
 }
 
-/// Replays webhooks, with a record in the audit log. Cheap to clone.
+/// The replays of webhooks, with a record in the audit log. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct WebhookReplays {
     pub(super) store: InboxStore,

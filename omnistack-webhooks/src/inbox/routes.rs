@@ -86,11 +86,13 @@ async fn receive_for_tenant(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct WebhookLogQuery {
-    /// Only webhooks of the source with this name.
+    /// Only webhooks of the source with this name. The time of the response grows with the number of newer webhooks of
+    /// other sources.
     #[garde(length(chars, max = 100))]
     #[param(max_length = 100)]
     service_name: Option<String>,
-    /// Only webhooks with this status; with `duplicate`, those that the provider has sent again.
+    /// Only webhooks with this status; with `duplicate`, those that the provider has sent again. The time of the
+    /// response grows with the number of newer webhooks with other statuses.
     #[garde(skip)]
     status: Option<WebhookStatus>,
     /// The largest number of items to return, 1 to 100. Default: 20.

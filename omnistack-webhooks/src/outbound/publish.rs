@@ -46,7 +46,7 @@ pub(crate) fn message_body(kind: &str, timestamp: Timestamp, data: &Value) -> Re
     serde_json::to_string(&MessageBody { r#type: kind, timestamp, data })
 }
 
-/// Stores messages for the endpoints of a tenant. Cheap to clone.
+/// A publisher that stores messages for the endpoints of a tenant. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct MessagePublisher {
     clock: Clock,

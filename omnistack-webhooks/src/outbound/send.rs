@@ -34,7 +34,7 @@ pub(crate) fn webhook_id(message: Uuid) -> String {
     format!("msg_{}", message.simple())
 }
 
-/// Sends messages to endpoints. Cheap to clone.
+/// The sender of messages to endpoints. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
     /// The client, which connects to no private address.

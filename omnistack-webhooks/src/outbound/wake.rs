@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omnistack_core::db::Tx;
 use tokio::sync::Notify;
 
-/// Wakes the dispatcher of this process when there are new deliveries. Cheap to clone.
+/// A handle that wakes the dispatcher of this process when there are new deliveries. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeliveryWake(Arc<Notify>);
 

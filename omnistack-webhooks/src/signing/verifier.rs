@@ -27,8 +27,8 @@ pub struct VerifiedMessage {
     pub timestamp: Timestamp,
 }
 
-/// Verifies the webhooks that an app receives from an OmniStack app, or from any other sender that follows Standard
-/// Webhooks, with the signatures `v1` and `v1a`.
+/// A verifier of the webhooks that an app receives from an OmniStack app, or from any other sender that follows
+/// Standard Webhooks, with the signatures `v1` and `v1a`.
 ///
 /// ```
 /// use http::HeaderMap;

@@ -63,7 +63,7 @@ pub(crate) fn register(registry: &mut Registry) {
     if settings.audience.is_none() {
         registry.require_public_url("the audience of Pub/Sub's tokens");
     }
-    let Some(client) = registry.http_client() else { return };
+    let Some(client) = registry.settings_client() else { return };
     let keys = GoogleKeys::new(url, client, registry.clock());
     let source = GooglePlaySource { package, service_account, audience: settings.audience, keys };
     registry.webhook_source("google-play", move |_| Ok(source));

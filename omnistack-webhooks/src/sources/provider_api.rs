@@ -41,7 +41,7 @@ impl ProviderApi {
                 return None;
             }
         };
-        Some(Self { client: registry.http_client()?, base })
+        Some(Self { client: registry.settings_client()?, base })
     }
 
     /// Begins a request.

@@ -46,7 +46,7 @@ const STATEMENT: &str = "WEBHOOK_CRASH_STATEMENT";
 const EVENT: &str = "WEBHOOK_CRASH_EVENT";
 const TENANT: &str = "WEBHOOK_CRASH_TENANT";
 
-/// What a child writes to its output after a response with 2xx.
+/// The line that a child prints after a response with 2xx.
 const ANSWERED: &str = "the request was answered";
 
 /// Longer than the leases of events, endpoints and deliveries.

@@ -1,6 +1,7 @@
 //! Tests of webhooks.
 
 mod apple;
+mod bridge;
 mod crash;
 mod dashboard;
 mod delivery;

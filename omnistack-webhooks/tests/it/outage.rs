@@ -90,7 +90,7 @@ async fn webhooks_flow_through_restarts_and_crashes_of_postgres() {
             }
             // What was interrupted waits for the end of its lease, or for its backoff.
             app.clock().advance(Duration::from_secs(1));
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     let done = tokio::time::timeout(OUTAGE_TIMEOUT, Box::pin(work_until(&app, all_done))).await;

@@ -21,13 +21,7 @@ impl Module for Projects {
         registry
             .migrations(migrations!["0001_projects"])
             .routes(mount, crud::routes::<Project>(), crud)
-            .limited_resource("projects", |ctx| {
-                let projects = Crud::<Project>::from_ctx(ctx)?;
-                Ok(move |team| {
-                    let projects = projects.clone();
-                    async move { Ok(projects.count(team).await?) }
-                })
-            });
+            .limited_resource("projects", Crud::<Project>::counter);
     }
 }
 

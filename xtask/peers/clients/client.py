@@ -8,7 +8,7 @@ from generated import AuthenticatedClient, Client
 from generated.api.auth import sign_in
 from generated.api.files import download_file, list_files, upload_file
 from generated.api.projects import create_project, get_project, list_projects
-from generated.models import ApiError, FileUploadForm, NewProject, ListPageProject, PasswordSignIn, Project, StoredFile, TokenBody
+from generated.models import ApiError, FileUploadForm, NewProject, ListPageProject, PasswordSignIn, Project, SessionTokens, StoredFile
 from generated.types import File
 
 url = os.environ["CLIENT_URL"]
@@ -16,7 +16,7 @@ signed_in = sign_in.sync(
     client=Client(base_url=url),
     body=PasswordSignIn(email=os.environ["CLIENT_EMAIL"], password=os.environ["CLIENT_PASSWORD"]),
 )
-assert isinstance(signed_in, TokenBody), signed_in
+assert isinstance(signed_in, SessionTokens), signed_in
 app = AuthenticatedClient(base_url=url, token=signed_in.access_token)
 
 project = create_project.sync(

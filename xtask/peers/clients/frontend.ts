@@ -57,7 +57,7 @@ async function errorOf(response: Response): Promise<ApiError> {
 
 // ANCHOR: bearer
 import createClient, { type Middleware } from "openapi-fetch";
-import type { paths } from "./openapi.js";
+import type { components, paths } from "./openapi.js";
 
 export type Session = { access: string; refresh: string; expires: number };
 /** The only place of the tokens, such as an entry of `localStorage` or the key chain of a phone. */
@@ -69,16 +69,15 @@ export function createBearerClient(baseUrl: string, store: SessionStore) {
   const app = createClient<paths>({ baseUrl });
   let renewing: Promise<Session | undefined> | undefined;
 
-  type Tokens = { access_token?: string; refresh_token?: string; expires_in: number };
-  function keep({ access_token, refresh_token, expires_in }: Tokens) {
-    const session = { access: access_token ?? "", refresh: refresh_token ?? "", expires: Date.now() + expires_in * 1000 };
+  function keep({ access_token, refresh_token, expires_in }: components["schemas"]["SessionTokens"]) {
+    const session = { access: access_token, refresh: refresh_token, expires: Date.now() + expires_in * 1000 };
     store.save(session);
     return session;
   }
 
   async function renew(refresh_token: string) {
     const { data, response } = await anonymous.POST("/api/v1/public/auth/refresh", { body: { refresh_token } });
-    if (data) return keep(data);
+    if (data?.mode === "token") return keep(data);
     if (response.status === 401) store.save(undefined); // the session has ended: sign in again
     return undefined;
   }
@@ -106,7 +105,9 @@ export function createBearerClient(baseUrl: string, store: SessionStore) {
     async signIn(email: string, password: string) {
       const { data, error } = await anonymous.POST("/api/v1/public/auth/login", { body: { email, password } });
       if (!data) throw error;
-      return "challenge" in data ? data : void keep(data);
+      if ("challenge" in data) return data;
+      if (data.mode === "token") keep(data);
+      return undefined;
     },
   };
 }

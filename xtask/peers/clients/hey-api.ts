@@ -16,9 +16,8 @@ const { CLIENT_URL: baseUrl = "", CLIENT_EMAIL: email = "", CLIENT_PASSWORD: pas
 
 client.setConfig({ baseUrl });
 const login = await signIn({ body: { email, password } });
-assert(login.data && "access_token" in login.data);
-const token = login.data.access_token;
-assert(token);
+assert(login.data && "mode" in login.data && login.data.mode === "token");
+const token: string = login.data.access_token;
 
 client.setConfig({ auth: token });
 const tenant = await getCurrentTenant();

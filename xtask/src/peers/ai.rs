@@ -52,15 +52,17 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
 
 /// Returns the command that runs the tests of vectors, with those that are ignored on a server without pgvector.
 fn vector_tests() -> Command {
-    let mut tests = command::cargo();
     if host::find_program("cargo-nextest").is_some() {
-        tests.args(["nextest", "run", "--all-features", "--profile", "peers", "--run-ignored", "all"]);
+        let mut tests = super::nextest_run();
+        tests.args(["--run-ignored", "all"]);
         tests.args(["--filterset", "package(omnistack-ai) & (test(/^vectors::/) | test(/^pgvector::/))"]);
+        tests
     } else {
+        let mut tests = command::cargo();
         tests.args(["test", "--package", "omnistack-ai", "--all-features", "--test", "it", "--", "--include-ignored"]);
         tests.args(["vectors::", "pgvector::"]);
+        tests
     }
-    tests
 }
 
 /// Installs the packages of Node, copies the scripts beside them, and returns their folder.

@@ -81,6 +81,14 @@ on_each_database! {
             let refused = ada.patch(&blue, json!({"hourly_price": price})).await.expect_error(422, "VALIDATION_FAILED");
             assert_eq!(refused.json()["error"]["details"]["fields"][0]["field"], "hourly_price");
         }
+        for (seats, status) in [(0, 422), (1, 200), (1_000, 200), (1_001, 422)] {
+            let changed = ada.patch(&blue, json!({ "seats": seats })).await.expect(status).json();
+            let (found, expected) = match status {
+                200 => (&changed["seats"], json!(seats)),
+                _ => (&changed["error"]["details"]["fields"][0], json!({"field": "seats", "message": "must be from 1 to 1000"})),
+            };
+            assert_eq!(found, &expected);
+        }
         let unknown = json!({"name": "Red", "kind": "cellar", "seats": 1, "hourly_price": stored["hourly_price"]});
         ada.post(ROOMS, unknown).await.expect_error(422, "VALIDATION_FAILED");
     }

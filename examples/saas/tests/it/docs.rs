@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
 };
@@ -15,7 +16,7 @@ use omnistack::{
     cache::Cache,
     config::{self, Config, PublicUrl},
     dashboard::Dashboard,
-    email::{Mailer, UserContacts},
+    email::{MailOutbox, Mailer, UserContacts},
     flag_variant::FlagVariants,
     health::Health,
     http::RateLimits,
@@ -209,6 +210,7 @@ async fn the_book_lists_the_values_that_context_always_has() {
     provided![
         AuditLog,
         Mailer,
+        MailOutbox,
         PubSub,
         UsageSink,
         Entitlements,
@@ -243,29 +245,46 @@ fn getting_started_shows_the_screen_that_serve_prints() {
     let mut serve = Command::new(env!("CARGO_BIN_EXE_saas"));
     serve.current_dir(&folder).env_clear().envs([("PORT", "0"), ("LOG_LEVEL", "error")]).stdout(Stdio::piped());
     let mut process = serve.spawn().unwrap();
-    let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut screen: Vec<String> = Vec::new();
-    for line in lines {
+    for line in lines.by_ref() {
         let is_last = line.starts_with("  mail ");
         screen.push(line);
         if is_last {
             break;
         }
     }
-    process.kill().unwrap();
-    process.wait().unwrap();
-    fs::remove_dir_all(&folder).unwrap();
-
     let port = screen.iter().find_map(|line| line.rsplit_once("127.0.0.1:").filter(|_| line.contains("serves")));
     let port = port.map(|(_, port)| port.trim().to_owned()).unwrap_or_default();
     let password = screen.iter().find_map(|line| Some(between_words(line, "password ", " (")?.to_owned()));
     let password = password.unwrap_or_default();
+    let signed_in = sign_in(&port, &password);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(signed_in.as_ref().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")), "{signed_in:?}");
+
     // The example has another name than the app of the page.
     screen[1] = screen[1].replace(&format!("Acme {}", env!("CARGO_PKG_VERSION")), "acme 0.1.0");
     let printed = screen.join("\n").replace(&format!(":{port}"), ":8080").replace(&password, "…");
 
     let page = read("docs/src/getting-started.md");
     assert_eq!(between(&page, "```text\n", "\n```"), printed.trim());
+}
+
+/// Signs the first operator in. Returns the response.
+fn sign_in(port: &str, password: &str) -> std::io::Result<String> {
+    let body = format!(r#"{{"email":"owner@example.com","password":"{password}"}}"#);
+    let mut connection = TcpStream::connect(format!("127.0.0.1:{port}"))?;
+    write!(
+        connection,
+        "POST /api/v1/public/auth/login HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut response = String::new();
+    connection.read_to_string(&mut response)?;
+    Ok(response)
 }
 
 fn between_words<'a>(line: &'a str, begin: &str, end: &str) -> Option<&'a str> {

@@ -38,3 +38,12 @@ async fn tables_of_tenants_without_a_policy_are_named() {
     app.db().query("select omnistack_protect('notices')").execute().await.unwrap();
     assert!(doctor(app.database().url()).await.status.success());
 }
+
+#[tokio::test]
+async fn channels_are_listed_with_who_may_use_them() {
+    let app = TestApp::start(TestDatabase::sqlite(), saas::app).await;
+    let text = String::from_utf8(doctor(app.database().url()).await.stdout).unwrap();
+    for pattern in ["user:{id}", "tenant", "room:{id}", "job:{id}"] {
+        assert!(text.contains(&format!("{pattern}: subscribe ")), "{pattern}: {text}");
+    }
+}

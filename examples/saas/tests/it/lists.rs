@@ -6,6 +6,11 @@ use omnistack::db::{Db, QueryEvent, QueryObserver};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::{
+    disabled_webhook::{sign_in, user},
+    every_operation::operator,
+};
+
 #[path = "../../benches/lists/rows.rs"]
 mod rows;
 
@@ -45,6 +50,36 @@ const OPERATORS: [(&str, &str, &str); 16] = [
     ("jobs?queue=needle", "omni_jobs", "omni_jobs_of_queue"),
     ("jobs?name=needle&state=dead", "omni_jobs", "omni_jobs_of_name|omni_jobs_dead"),
     ("jobs/queues", "omni_jobs", "omni_jobs_of_queue"),
+];
+
+/// Requests for lists of other modules, whose tables are empty: the path after `/api/v1/`, the table, and the index in
+/// whose order one statement must read.
+const ORDERED: [(&str, &str, &str); 25] = [
+    ("admin/billing/accounts?plan=needle", "omni_billing_accounts", "omni_billing_accounts_plan_idx"),
+    ("admin/billing/invoices", "omni_invoices", "omni_invoices_environment_idx"),
+    ("admin/billing/invoices?status=void", "omni_invoices", "omni_invoices_status_idx"),
+    ("admin/billing/subscriptions", "omni_subscriptions", "omni_subscriptions_environment_idx"),
+    ("admin/billing/subscriptions?status=canceled", "omni_subscriptions", "omni_subscriptions_status_idx"),
+    ("admin/billing/subscriptions?plan=needle", "omni_subscriptions", "omni_subscriptions_plan_idx"),
+    ("admin/billing/subscriptions?cleanup=failed", "omni_subscriptions", "omni_subscriptions_cleanup_state_idx"),
+    ("admin/contact?status=spam", "omni_contact_messages", "omni_contact_messages_status_idx"),
+    ("admin/errors/groups", "omni_error_groups", "omni_error_groups_last_seen_idx"),
+    ("admin/errors/groups?status=ignored", "omni_error_groups", "omni_error_groups_status_idx"),
+    ("admin/webhooks/endpoints?status=disabled", "omni_webhook_endpoints", "omni_webhook_endpoints_of_status"),
+    ("admin/webhooks/events?source=needle", "omni_webhooks", "omni_webhooks_source_idx"),
+    ("admin/webhooks/events?tenant=TENANT", "omni_webhooks", "omni_webhooks_tenant_id_idx"),
+    ("app/ai/prompt-log", "omni_ai_prompt_log", "omni_ai_prompt_log_tenant_id_idx"),
+    ("app/api-keys", "omni_api_keys", "omni_api_keys_of_tenant"),
+    ("app/billing/provider-invoices", "omni_provider_invoices", "omni_provider_invoices_created_at_idx"),
+    ("app/billing/wallet/statement", "omni_wallet_entries", "omni_wallet_entries_tenant_id_idx"),
+    ("app/files", "omni_files", "omni_files_of_tenant"),
+    ("app/files?deleted=true", "omni_files", "omni_files_deleted_of_tenant"),
+    ("app/notifications", "omni_notifications", "omni_notifications_user_id_idx"),
+    ("app/notifications?unread=true", "omni_notifications", "omni_notifications_unread_idx"),
+    ("app/payments", "omni_payments", "omni_payments_tenant_id_idx"),
+    ("app/payments?status=overpaid", "omni_payments", "omni_payments_status_idx"),
+    ("app/webhooks/deliveries?state=skipped", "omni_webhook_deliveries", "omni_webhook_deliveries_of_state"),
+    ("app/webhooks/logs", "omni_webhooks", "omni_webhooks_tenant_id_idx"),
 ];
 
 #[derive(Clone, Default)]
@@ -95,6 +130,27 @@ on_each_database! {
             assert!(plans.iter().any(|plan| index.split('|').any(|index| plan.contains(index))), "{path} should read {index}\n{}", plans.join("\n\n"));
         }
     }
+
+    async fn lists_of_other_modules_are_read_in_the_order_of_an_index(database: TestDatabase) {
+        let app = TestApp::start_with_auth(database, saas::app).await;
+        let ada = user(&app, "ada@example.com").await;
+        let (member, operator) = (sign_in(&app, ada).await, operator(&app, "boss@example.com").await);
+        let statements = Statements::default();
+        app.db().observe(statements.clone());
+        for (path, table, index) in ORDERED {
+            let client = if path.starts_with("admin/") { &operator } else { &member };
+            let path = format!("/api/v1/{}", path.replace("TENANT", &ada.tenant.to_string()));
+            statements.take("");
+            client.get(&path).await.expect(200);
+            let mut plans = Vec::new();
+            for sql in statements.take(table) {
+                plans.push(plan(app.db(), &sql).await);
+            }
+            assert!(!plans.iter().flatten().any(|step| reads_all(step, table)), "{path}: {plans:#?}");
+            let in_order = |plan: &Vec<String>| plan.iter().any(|step| step.contains(index)) && !plan.iter().any(|step| sorts(step));
+            assert!(plans.iter().any(in_order), "{path} should be read in the order of {index}: {plans:#?}");
+        }
+    }
 }
 
 /// Returns whether a step of a plan reads the whole table.
@@ -102,6 +158,12 @@ fn reads_all(step: &str, table: &str) -> bool {
     let step = step.trim_start_matches([' ', '-', '>']);
     let on = |words: &str| step.strip_prefix(words).is_some_and(|rest| rest.split(' ').next() == Some(table));
     on("Seq Scan on ") || on("Parallel Seq Scan on ") || (on("SCAN ") && !step.contains("USING"))
+}
+
+/// Returns whether a step of a plan sorts rows.
+fn sorts(step: &str) -> bool {
+    let step = step.trim_start_matches([' ', '-', '>']);
+    step.starts_with("Sort ") || step.starts_with("Incremental Sort ") || step == "USE TEMP B-TREE FOR ORDER BY"
 }
 
 /// Returns the steps of the generic plan.

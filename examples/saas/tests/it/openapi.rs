@@ -209,6 +209,43 @@ async fn headers_that_say_who_calls_and_bytes_are_described() {
     assert_eq!(download["application/octet-stream"]["schema"], bytes);
 }
 
+/// A header that a browser may not send, or whose value a script may not read, is of no use to a frontend on another
+/// origin.
+#[tokio::test]
+async fn headers_of_the_document_are_allowed_to_browsers() {
+    let app =
+        TestApp::start(TestDatabase::sqlite(), |app| saas::app(app).set("CORS_ORIGINS", "https://app.example.com"));
+    let client = app.await.anonymous();
+    let document = client.get("/openapi.json").await.expect(200).json();
+    let preflight = client.request(http::Method::OPTIONS, "/api/v1/app/projects");
+    let preflight =
+        preflight.header("origin", "https://app.example.com").header("access-control-request-method", "GET");
+    let preflight = preflight.await.expect(200);
+    let health = client.get("/health").header("origin", "https://app.example.com").await.expect(200);
+    let listed =
+        |list: &str| -> BTreeSet<String> { list.split(',').map(|name| name.trim().to_ascii_lowercase()).collect() };
+    let allowed = listed(preflight.header("access-control-allow-headers").unwrap());
+    let exposed = listed(health.header("access-control-expose-headers").unwrap());
+    let mut names = (BTreeSet::new(), BTreeSet::new());
+    let components =
+        document["components"]["parameters"].as_object().into_iter().flatten().map(|(_, parameter)| parameter);
+    let all = operations(&document);
+    let parameters = all.iter().filter_map(|(_, _, operation)| operation["parameters"].as_array()).flatten();
+    for parameter in parameters.chain(components).filter(|parameter| parameter["in"] == "header") {
+        names.0.insert(parameter["name"].as_str().unwrap().to_ascii_lowercase());
+    }
+    for (_, _, operation) in &all {
+        for (_, response) in operation["responses"].as_object().unwrap() {
+            names.1.extend(
+                response["headers"].as_object().into_iter().flatten().map(|(name, _)| name.to_ascii_lowercase()),
+            );
+        }
+    }
+    assert!(names.0.contains("x-ai-cache") && names.1.contains("x-ai-call"), "{names:?}");
+    assert_eq!(names.0.difference(&allowed).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(names.1.difference(&exposed).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
 /// Strings of request bodies that have no `maxLength`, by a part of their place, with the reason.
 const UNLIMITED_STRINGS: [(&str, &str); 7] = [
     ("createResponse.", "all texts together have a limit, `AI_MAX_TEXT_BYTES`"),

@@ -78,7 +78,7 @@ async fn wait_until_run(app: &App, job: &str, orders: usize) -> BTreeSet<String>
             if keys.len() >= orders {
                 return keys;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     expect_soon(job, look).await

@@ -1,4 +1,4 @@
-//! Tests of the commands `saas webhooks …`.
+//! Tests of the commands `saas webhooks …`, and of the sources that other modules have.
 
 #![cfg(test)]
 
@@ -7,13 +7,25 @@ use std::{
     process::{Command, Output},
 };
 
-use omnistack::{clock::Clock, id::Id, identity::TenantId};
+use http::{HeaderMap, Method};
+use omnistack::{
+    clock::Clock,
+    id::Id,
+    identity::TenantId,
+    webhook::{WebhookRequest, WebhookSources},
+};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
-const SETTINGS: [(&str, &str); 11] = [
+/// A public key in the form in which SendGrid shows it.
+const SENDGRID_KEY: &str = concat!(
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfY",
+    "Et6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==",
+);
+
+const SETTINGS: [(&str, &str); 16] = [
     ("WEBHOOKS_STRIPE_SECRETS", SECRET),
     ("WEBHOOKS_GITHUB_SECRETS", SECRET),
     ("WEBHOOKS_RAZORPAY_SECRETS", SECRET),
@@ -25,6 +37,11 @@ const SETTINGS: [(&str, &str); 11] = [
     ("WEBHOOKS_APPLE_BUNDLE_ID", "com.example.app"),
     ("WEBHOOKS_GOOGLE_PACKAGE", "com.example.app"),
     ("WEBHOOKS_GOOGLE_SERVICE_ACCOUNT", "push@example.iam.gserviceaccount.com"),
+    ("WEBHOOKS_PAYPAL_WEBHOOK_ID", "1JE4291016473214C"),
+    ("RESEND_WEBHOOK_SECRET", SECRET),
+    ("SENDGRID_WEBHOOK_KEY", SENDGRID_KEY),
+    ("TWILIO_AUTH_TOKEN", "12345"),
+    ("TWILIO_WEBHOOK_URL", "https://app.example.com/api/v1/public/sms/webhooks/twilio"),
 ];
 
 /// A notification of the App Store of the type `TEST`, which Apple has not signed.
@@ -38,8 +55,8 @@ const GOOGLE: &str = concat!(
     r#"IjE4OTM0NTYwMDAwMDAiLCJ0ZXN0Tm90aWZpY2F0aW9uIjp7InZlcnNpb24iOiIxLjAifX0="}}"#,
 );
 
-/// The sources, each with a body and the type of its event.
-const SAMPLES: [(&str, &str, &str); 10] = [
+/// The sources, each with a body and the type of its event. Those of tenants' accounts end with `-account`.
+const SAMPLES: [(&str, &str, &str); 17] = [
     ("stripe", r#"{"id":"evt_1","type":"invoice.paid"}"#, "invoice.paid"),
     ("github", r#"{"action":"opened"}"#, "issues.opened"),
     ("razorpay", r#"{"event":"order.paid"}"#, "order.paid"),
@@ -50,6 +67,13 @@ const SAMPLES: [(&str, &str, &str); 10] = [
     ("generic", r#"{"type":"parcel.sent"}"#, "parcel.sent"),
     ("apple", APPLE, "TEST"),
     ("google-play", GOOGLE, "test"),
+    ("paypal", r#"{"id":"WH-1","event_type":"CHECKOUT.ORDER.APPROVED"}"#, "CHECKOUT.ORDER.APPROVED"),
+    ("resend", r#"{"type":"email.delivered","data":{"email_id":"m1"}}"#, "email.delivered"),
+    ("sendgrid", "[]", "batch"),
+    ("twilio", "SmsSid=SM1&Body=Hello", "message.received"),
+    ("stripe-account", r#"{"id":"evt_1","type":"invoice.paid"}"#, "invoice.paid"),
+    ("paypal-account", r#"{"id":"WH-1","event_type":"CHECKOUT.ORDER.APPROVED"}"#, "CHECKOUT.ORDER.APPROVED"),
+    ("razorpay-account", r#"{"event":"order.paid"}"#, "order.paid"),
 ];
 
 /// The program with the settings of the app, in a temporary working directory.
@@ -110,14 +134,23 @@ on_each_database! {
         let app = start(database).await;
         let server = app.listen_with_defaults().await;
         let address = server.address.to_string();
+        let all: WebhookSources = app.app().context().get().unwrap();
+        for name in all.names() {
+            let has_sample = SAMPLES.iter().any(|(source, ..)| *source == name);
+            assert!(has_sample || name.starts_with("fake"), "add a sample of `{name}`");
+        }
         let (listed, sources) = program.run(&["sources"], &[]).await;
         assert!(listed, "{sources}");
+        let tenant = TenantId::new(Clock::system().now()).to_string();
         for (source, body, kind) in SAMPLES {
             assert!(sources.contains(&format!("/api/v1/public/webhooks/{source}\n")), "{sources}");
             program.write("sample.json", body);
             let mut args = vec!["send", source, "sample.json", "--address", &address];
             if source == "github" {
                 args.extend(["--header", "X-GitHub-Event: issues"]);
+            }
+            if source.ends_with("-account") {
+                args.extend(["--tenant", &tenant]);
             }
             let (sent, output) = program.run(&args, &[]).await;
             assert!(sent && output.starts_with("200 ") && output.contains("received"), "{source}: {output}");
@@ -126,6 +159,67 @@ on_each_database! {
         app.run_events().await;
         for (source, ..) in SAMPLES {
             assert_eq!(stored(&app, source).await["status"], "ignored", "{source}: no handler wants it");
+        }
+        // The secret of the fake is that of the process, so its samples are signed with SECRET_KEYS.
+        let payment = json!({
+            "id": "fake_event_1", "type": "payment.succeeded", "created": Clock::system().now(), "environment": "test",
+            "object": { "payment": "fake_payment_1" }, "reference": null,
+        });
+        program.write("sample.json", &payment.to_string());
+        let (sent, output) = program.run(&["send", "fake", "sample.json", "--address", &address], &[]).await;
+        assert!(sent && output.contains("received"), "{output}");
+    }
+
+    /// The paths of accounts, mail and text messages lead to the same inbox as `/webhooks/{source}`.
+    async fn webhooks_at_the_paths_of_other_modules_are_in_the_inbox(database: TestDatabase) {
+        let settings = [
+            ("RESEND_WEBHOOK_SECRET", SECRET),
+            ("TWILIO_AUTH_TOKEN", "12345"),
+            ("TWILIO_WEBHOOK_URL", "https://app.example.com/api/v1/public/sms/webhooks/twilio"),
+            ("AUTH_ISSUERS", "clerk=https://clerk.example.com"),
+            ("AUTH_AUTHORIZED_PARTIES", "https://app.example.com"),
+            ("AUTH_WEBHOOK_SECRET", SECRET),
+        ];
+        let app = TestApp::start(database, |app| {
+            settings.iter().fold(saas::app(app), |app, (name, value)| app.set(*name, *value))
+        })
+        .await;
+        let sources: WebhookSources = app.app().context().get().unwrap();
+        let session = r#"{"object":"event","type":"session.ended","data":{"id":"sess_1"},"timestamp":1893456000000}"#;
+        let sent = [
+            ("resend", "email", r#"{"type":"email.delivered","data":{"email_id":"m1"}}"#, "email.delivered"),
+            ("twilio", "sms", "SmsSid=SM1&Body=Hello", "message.received"),
+            ("clerk", "auth", session, "session.ended"),
+        ];
+        for (source, module, body, kind) in sent {
+            let path = format!("/api/v1/public/{module}/webhooks/{source}");
+            let (url, headers, now) = (format!("http://127.0.0.1:8080{path}"), HeaderMap::new(), app.clock().clock().now());
+            let request = WebhookRequest { url: &url, headers: &headers, body: body.as_bytes(), now };
+            let signed = sources.get(source).unwrap().1.sign(&request).unwrap();
+            let send = |body: &str| {
+                let request = app.anonymous().request(Method::POST, &path).body(body.to_owned());
+                signed.iter().fold(request, |request, (name, value)| request.header(name.as_str(), value))
+            };
+            send(body).await.expect(204);
+            send(body).await.expect(204);
+            send("{}").await.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
+            let webhook = stored(&app, source).await;
+            assert_eq!((&webhook["type"], &webhook["status"]), (&json!(kind), &json!("received")), "{source}");
+            assert_eq!(webhook["duplicates"], 1, "{source}");
+        }
+        app.run_events().await;
+        let operator = app.operator();
+        for (source, _, body, _) in sent {
+            let webhook = stored(&app, source).await;
+            assert_eq!((&webhook["status"], &webhook["attempts"]), (&json!("ignored"), &json!(1)), "{source}");
+            let path = format!("/api/v1/admin/webhooks/events/{}", webhook["id"].as_str().unwrap());
+            assert_eq!(operator.get(&path).await.expect(200).json()["body"], body, "{source}");
+            operator.post(format!("{path}/replay"), json!({})).await.expect(200);
+        }
+        app.run_events().await;
+        for (source, ..) in sent {
+            let webhook = stored(&app, source).await;
+            assert_eq!((&webhook["status"], &webhook["attempts"]), (&json!("ignored"), &json!(2)), "{source}");
         }
     }
 }
@@ -158,7 +252,7 @@ async fn the_reason_of_a_failure_is_printed() {
     program.write("sample.json", r#"{"id":"evt_1","type":"invoice.paid"}"#);
     let none: &[(&str, &str)] = &[];
     let other: &[(&str, &str)] = &[("WEBHOOKS_STRIPE_SECRETS", "whsec_other")];
-    // Everyone knows the keys for development.
+    // The keys for development are public.
     let public_keys: &[(&str, &str)] = &[("HOST", "0.0.0.0")];
     for (args, settings, reason) in [
         (vec!["unknown", "sample.json"], none, "there is no source `unknown`: known: "),

@@ -141,7 +141,7 @@ impl GitHub {
                 return None;
             }
         };
-        Some(Self { client: registry.http_client()?, base, token, grants: settings.repositories })
+        Some(Self { client: registry.settings_client()?, base, token, grants: settings.repositories })
     }
 
     /// Returns the URL below a repository, if the tenant may use it.

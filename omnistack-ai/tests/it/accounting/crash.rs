@@ -27,7 +27,7 @@ const CLOCK: &str = "AI_CRASH_CLOCK";
 const STATEMENT: &str = "AI_CRASH_STATEMENT";
 const TENANT: &str = "AI_CRASH_TENANT";
 
-/// What a child writes to its output when its call is settled.
+/// The line that a child prints when its call is settled.
 const SETTLED: &str = "the call is settled";
 
 /// Longer than the time limit of a call, and the minute after which it is lost.

@@ -69,7 +69,7 @@ struct ModelBudget {
     tokens: i64,
     requests: i64,
     pico: i64,
-    /// What open calls have reserved: tokens of the input and of the output, and pico-USD.
+    /// The reservations of open calls: tokens of the input and of the output, and pico-USD.
     reserved: BTreeMap<usize, (u64, u64, Option<i64>)>,
 }
 

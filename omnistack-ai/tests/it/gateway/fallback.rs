@@ -93,7 +93,7 @@ async fn the_shortest_wait_of_all_accounts_is_passed_on() {
 #[tokio::test]
 async fn callers_get_no_more_errors_than_the_provider_sends() {
     const CALLS: usize = 100;
-    let step = |number: usize| if number % 5 == 0 { limited(Duration::from_millis(10)) } else { reply("hi") };
+    let step = |number: usize| if number.is_multiple_of(5) { limited(Duration::from_millis(10)) } else { reply("hi") };
     let first = TestLlm::new("fake", (0..2 * CALLS).map(step).collect::<Vec<_>>());
     let second = TestLlm::new("second", []);
     let app =

@@ -1,9 +1,15 @@
 //! Requests as they are sent.
 
+use std::time::Duration;
+
 use omnistack_ai::{
-    Call, ChatRequest, EmbeddingRequest, HttpProvider, LlmErrorKind, LlmProvider as _, Message, ProviderModel,
+    Ai, Call, ChatRequest, EmbeddingRequest, HttpProvider, LlmErrorKind, LlmProvider as _, Message, ProviderModel,
 };
-use omnistack_testkit::llm::{Scripted, ScriptedUpstream};
+use omnistack_core::health::Health;
+use omnistack_testkit::{
+    TestApp, TestDatabase,
+    llm::{Scripted, ScriptedUpstream},
+};
 
 use super::{USAGE, assemble, client, openai, request, stream};
 
@@ -186,6 +192,25 @@ async fn embeddings_arrive() {
     let error = anthropic.embed(&request, &Call::default()).await.unwrap_err();
     assert_eq!(error.kind, LlmErrorKind::NotSupported);
     assert!(!anthropic.capabilities("scripted-model").embeddings);
+}
+
+#[tokio::test]
+async fn a_provider_is_a_service_that_lists_its_models() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream
+        .respond(Scripted::json(200, r#"{"object":"list","data":[{"id":"a"}]}"#))
+        .respond(Scripted::openai_error(401, "invalid_request_error", "invalid_api_key", "wrong key"))
+        .respond(Scripted::json(404, r#"{"detail":"Not Found"}"#));
+    let provider = openai(&upstream);
+    let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(Ai::from_env().provider(provider))).await;
+    let health: Health = app.app().context().get().unwrap();
+    let check = health.checks().into_iter().find(|check| check.name() == "openai").unwrap();
+    let deadline = Duration::from_secs(10);
+    check.run(deadline).await.unwrap();
+    let error = check.run(deadline).await.unwrap_err().to_string();
+    assert!(error.contains("wrong key"), "{error}");
+    // A server without a list of models works.
+    check.run(deadline).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::sign_in::{TokenBody, TokenMode, require_own_page_for_cookies, sign_in_response};
+use super::sign_in::{SessionCredentials, TokenMode, require_own_page_for_cookies, sign_in_response};
 use crate::{
     account::{Accounts, client_info::AccountRequest},
     password::Password,
@@ -75,7 +75,7 @@ struct InvitedRegistration {
 /// a session. It works even if public registration is closed.
 #[utoipa::path(post, path = "/invitation/register", operation_id = "register_invited_account",
     request_body = InvitedRegistration, responses(
-    (status = 200, description = "The account is a member of the team, and a session has begun.", body = TokenBody),
+    (status = 200, description = "The account is a member of the team, and a session has begun.", body = SessionCredentials),
     (status = 202, description = "The account is a member of the team; a second factor is needed."),
     (status = 404, description = "`INVITATION_INVALID`: the invitation is not valid, or no longer valid."),
     (status = 409, description = "`ACCOUNT_EXISTS`: the email address has an account; sign in and accept. Or another reason why the account can't join."),

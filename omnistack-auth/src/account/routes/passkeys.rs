@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 
-use super::sign_in::{TokenBody, TokenMode, require_own_page_for_cookies, sign_in_response};
+use super::sign_in::{SessionCredentials, TokenMode, require_own_page_for_cookies, sign_in_response};
 use crate::{
     account::{Accounts, SignInOutcome, client_info::AccountRequest, passkeys::SignedCredential},
     one_time_tokens::TokenPurpose,
@@ -109,7 +109,7 @@ struct PasskeySignIn {
 /// Begins a session that counts as signed in with a second factor, since a passkey is two factors in one. Every failure
 /// of the passkey gets the same response.
 #[utoipa::path(post, path = "/finish", operation_id = "sign_in_with_passkey", request_body = PasskeySignIn, responses(
-    (status = 200, description = "A session has begun.", body = TokenBody),
+    (status = 200, description = "A session has begun.", body = SessionCredentials),
     (status = 400, description = "The ceremony is unknown, was used or has expired."),
     (status = 401, description = "The passkey is not accepted."),
     (status = 403, description = "The passkey is correct, but the account is disabled.")))]
@@ -175,7 +175,7 @@ struct PasskeySecondFactor {
 ///
 /// Completes a sign-in whose response was a challenge. The challenge is used up whether it succeeds or fails.
 #[utoipa::path(post, path = "/finish", operation_id = "finish_passkey_second_factor", request_body = PasskeySecondFactor, responses(
-    (status = 200, description = "A session has begun.", body = TokenBody),
+    (status = 200, description = "A session has begun.", body = SessionCredentials),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
     (status = 401, description = "The passkey does not belong to the user. Sign in again.")))]
 async fn finish_with_passkey(

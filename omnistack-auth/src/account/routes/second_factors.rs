@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::sign_in::{TokenBody, TokenMode, require_own_page_for_cookies, sign_in_response};
+use super::sign_in::{SessionCredentials, TokenMode, require_own_page_for_cookies, sign_in_response};
 use crate::{
     account::{Accounts, CodeKind, SignInOutcome, client_info::AccountRequest},
     mfa::{SecondFactorState, TOTP_CONFIRMATION_TTL},
@@ -59,7 +59,7 @@ struct SecondFactorSignIn {
 ///
 /// Completes a sign-in whose response was a challenge. A wrong code uses up the challenge.
 #[utoipa::path(post, path = "/mfa", operation_id = "sign_in_with_second_factor", request_body = SecondFactorSignIn, responses(
-    (status = 200, description = "A session has begun.", body = TokenBody),
+    (status = 200, description = "A session has begun.", body = SessionCredentials),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
     (status = 401, description = "The code is wrong, or was used before. Sign in again."),
     (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]

@@ -57,6 +57,6 @@ async fn end(
     if accounts.revoke_session(&caller, id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Error::not_found("session"))
+        Err(Error::not_found("the session"))
     }
 }

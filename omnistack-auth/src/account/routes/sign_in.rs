@@ -14,7 +14,10 @@ use omnistack_core::{
     module::Api,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{ObjectBuilder, Type},
+};
 use utoipa_axum::routes;
 
 use crate::{
@@ -32,7 +35,7 @@ pub(crate) fn api() -> Api<Accounts> {
 }
 
 /// The way the tokens are returned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TokenMode {
     /// In the body of the response, for native apps and programs.
@@ -42,21 +45,18 @@ pub(crate) enum TokenMode {
     Cookie,
 }
 
-/// The tokens of a session. In mode `cookie` they are in cookies and absent here.
+/// The tokens of a session, in the mode `token`.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct TokenBody {
+pub(crate) struct SessionTokens {
+    /// Always `token`.
+    #[schema(schema_with = token_mode)]
+    mode: TokenMode,
     /// The access token. Send it with each request in `Authorization: Bearer`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    access_token: Option<String>,
+    access_token: String,
     /// The refresh token. It is exchanged for the next pair of tokens, once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    refresh_token: Option<String>,
+    refresh_token: String,
     /// Always `Bearer`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    token_type: Option<&'static str>,
+    token_type: &'static str,
     /// The seconds until the access token expires.
     expires_in: u64,
     /// The session.
@@ -67,17 +67,56 @@ pub(crate) struct TokenBody {
     tenant_id: Option<TenantId>,
 }
 
-impl From<TokenPair> for TokenBody {
+impl From<TokenPair> for SessionTokens {
     fn from(tokens: TokenPair) -> Self {
         Self {
-            access_token: Some(tokens.access.expose_secret().to_owned()),
-            refresh_token: Some(tokens.refresh.expose_secret().to_owned()),
-            token_type: Some("Bearer"),
+            mode: TokenMode::Token,
+            access_token: tokens.access.expose_secret().to_owned(),
+            refresh_token: tokens.refresh.expose_secret().to_owned(),
+            token_type: "Bearer",
             expires_in: tokens.expires_in.as_secs(),
             session_id: tokens.session,
             tenant_id: tokens.tenant,
         }
     }
+}
+
+/// A session whose tokens are in cookies, in the mode `cookie`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CookieSession {
+    /// Always `cookie`.
+    #[schema(schema_with = cookie_mode)]
+    mode: TokenMode,
+    /// The seconds until the access token expires.
+    expires_in: u64,
+    /// The session.
+    #[schema(value_type = String, format = Uuid)]
+    session_id: SessionId,
+    /// The current tenant.
+    #[schema(required, value_type = Option<String>, format = Uuid)]
+    tenant_id: Option<TenantId>,
+}
+
+/// A session, with its tokens or with cookies, as the `mode` of the request says.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum SessionCredentials {
+    Tokens(SessionTokens),
+    Cookies(CookieSession),
+}
+
+/// Returns the schema of the only mode that a response has, by which clients tell the responses apart.
+fn mode_schema(mode: &str) -> ObjectBuilder {
+    let about = format!("Always `{mode}`.");
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some([mode])).description(Some(about))
+}
+
+fn token_mode() -> ObjectBuilder {
+    mode_schema("token")
+}
+
+fn cookie_mode() -> ObjectBuilder {
+    mode_schema("cookie")
 }
 
 /// A sign-in that still needs a second factor.
@@ -107,17 +146,15 @@ impl From<MfaChallenge> for ChallengeBody {
 /// Creates the response with the tokens, in its body or in cookies.
 fn token_response(browser: &SessionCookies, tokens: TokenPair, mode: TokenMode) -> Response {
     if mode == TokenMode::Token {
-        return Json(TokenBody::from(tokens)).into_response();
+        return Json(SessionCredentials::Tokens(tokens.into())).into_response();
     }
-    let kept = TokenBody {
-        access_token: None,
-        refresh_token: None,
-        token_type: None,
+    let session = CookieSession {
+        mode,
         expires_in: tokens.expires_in.as_secs(),
         session_id: tokens.session,
         tenant_id: tokens.tenant,
     };
-    let mut response = Json(kept).into_response();
+    let mut response = Json(SessionCredentials::Cookies(session)).into_response();
     browser.set(response.headers_mut(), &tokens);
     response
 }
@@ -176,7 +213,7 @@ struct Login {
 ///
 /// Begins a session. The response to a wrong password and to an email address without an account is the same.
 #[utoipa::path(post, path = "/login", operation_id = "sign_in", request_body = Login, responses(
-    (status = 200, description = "A session has begun.", body = TokenBody),
+    (status = 200, description = "A session has begun.", body = SessionCredentials),
     (status = 202, description = "The password is correct; a second factor is needed.", body = ChallengeBody),
     (status = 401, description = "There is no such account, or the password is wrong."),
     (status = 403, description = "The password is correct, but the email address is not verified, or the account is disabled."),
@@ -211,7 +248,7 @@ struct LinkSignIn {
 ///
 /// Uses up the token of a link that was sent by mail. Opening the link's page does not use it.
 #[utoipa::path(post, path = "/magic-link/verify", operation_id = "sign_in_with_magic_link", request_body = LinkSignIn, responses(
-    (status = 200, description = "A session has begun.", body = TokenBody),
+    (status = 200, description = "A session has begun.", body = SessionCredentials),
     (status = 202, description = "The link is valid; a second factor is needed.", body = ChallengeBody),
     (status = 400, description = "The link is not valid, was used or has expired.")))]
 async fn verify_link(
@@ -273,7 +310,7 @@ impl<S: Send + Sync> FromRequest<S> for RefreshBody {
 /// Exchanges a refresh token for the next pair of tokens. Each refresh token is valid once; the use of an old one
 /// revokes its session. A browser with the cookie may send no body.
 #[utoipa::path(post, path = "/refresh", operation_id = "refresh_session", request_body = Refresh, responses(
-    (status = 200, description = "The next pair of tokens.", body = TokenBody),
+    (status = 200, description = "The next pair of tokens.", body = SessionCredentials),
     (status = 401, description = "The token is not valid, was used or has expired.")))]
 async fn refresh(
     State(accounts): State<Accounts>,

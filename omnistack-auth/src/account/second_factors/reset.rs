@@ -42,7 +42,7 @@ impl Accounts {
         if !store::lock_operators(&mut tx).await?.contains(&caller.user) {
             return Err(http::Error::forbidden("this is for operators of the app").into());
         }
-        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("the user"))?;
         if user == caller.user {
             let message = "this is your own account; ask another operator";
             return Err(http::Error::conflict("OWN_ACCOUNT", message).into());

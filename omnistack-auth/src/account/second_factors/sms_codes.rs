@@ -38,7 +38,7 @@ impl SmsCodeReason {
 impl Accounts {
     /// Returns the SMS code service. Fails with 404 if SMS codes are disabled.
     pub(crate) fn sms_codes(&self) -> Result<&SmsCodes, Error> {
-        Ok(self.0.sms_codes.as_ref().ok_or_else(|| http::Error::not_found("phone number for codes"))?)
+        Ok(self.0.sms_codes.as_ref().ok_or_else(|| http::Error::not_found("the phone number for codes"))?)
     }
 
     /// Sends a code to a phone number. The number becomes a second factor when it is
@@ -121,7 +121,7 @@ impl Accounts {
     /// has none.
     async fn send_code(&self, user: UserId, what: SmsCodeReason, visitor: &ClientInfo) -> Result<String, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("the user"))?;
         sign_in::require_enabled(&account)?;
         let Some(number) = self.sms_codes()?.confirmed_in(&mut tx, user).await? else {
             return Err(http::Error::conflict("NO_PHONE", "there is no confirmed phone number; add one first").into());

@@ -10,8 +10,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum size of a document, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// Fetches documents with the app's client for URLs in settings. It follows no redirects, since only the issuer's own
-/// URL is trusted, and refuses private addresses, since an issuer's document names further URLs.
+/// A fetcher of documents, with the app's client for URLs in settings. It follows no redirects, since only the issuer's
+/// own URL is trusted, and refuses private addresses, since an issuer's document names further URLs.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch(pub(crate) Client);
 

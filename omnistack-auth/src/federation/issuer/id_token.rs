@@ -45,7 +45,7 @@ impl IssuerMatch {
     }
 }
 
-/// Verifies the ID tokens of one provider for one client.
+/// A verifier of the ID tokens of one provider for one client.
 #[derive(Clone, Debug)]
 pub(crate) struct IdTokenVerifier {
     pub(crate) issuer: IssuerMatch,

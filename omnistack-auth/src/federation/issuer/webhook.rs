@@ -126,7 +126,7 @@ impl WebhookHandler for IdentityProviderHandler {
     }
 }
 
-/// Processes the webhooks of identity providers.
+/// The handler of the webhooks of identity providers.
 #[derive(Clone)]
 pub(crate) struct IdentityProviderWebhooks {
     issuers: Issuers,

@@ -217,7 +217,7 @@ impl Social {
 
     fn provider(&self, name: &str) -> Result<&ProviderClient, Error> {
         let provider = self.0.providers.iter().find(|provider| provider.name == name);
-        Ok(provider.ok_or_else(|| http::Error::not_found("provider"))?)
+        Ok(provider.ok_or_else(|| http::Error::not_found("the provider"))?)
     }
 
     /// Returns the redirect URI of a provider. Each has its own, so that one provider's response can't pass for

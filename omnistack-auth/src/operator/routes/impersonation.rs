@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::users::MAX_SIGN_IN_AGE;
 use crate::{
-    account::{client_info::user_agent, routes::sign_in::TokenBody},
+    account::{client_info::user_agent, routes::sign_in::SessionTokens},
     model::Device,
     operator::{Impersonation, Operators},
 };
@@ -63,14 +63,14 @@ fn has_reason(reason: &str, (): &()) -> garde::Result {
 /// Returns the tokens of a session as that user, which ends after its duration. Its access tokens name the operator in
 /// `act`, and actions with them are recorded under both names. Needs a sign-in within the last 15 minutes.
 #[utoipa::path(post, path = "/", operation_id = "start_impersonation", request_body = StartImpersonation, responses(
-    (status = 201, description = "The tokens.", body = TokenBody),
+    (status = 201, description = "The tokens.", body = SessionTokens),
     (status = 403, description = "`IMPERSONATION_REFUSED`: operators can't be impersonated.")))]
 async fn start(
     State(operators): State<Operators>,
     caller: Identity,
     headers: HeaderMap,
     Json(start): Json<StartImpersonation>,
-) -> Result<(StatusCode, Json<TokenBody>), Error> {
+) -> Result<(StatusCode, Json<SessionTokens>), Error> {
     let device =
         Device { user_agent: user_agent(&headers), address: caller.origin.address.map(|address| address.to_string()) };
     let lifetime = Duration::from_secs(u64::from(start.minutes.unwrap_or(15)) * 60);

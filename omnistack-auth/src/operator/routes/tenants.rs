@@ -34,7 +34,8 @@ pub(crate) fn api() -> Api<Operators> {
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct TenantListQuery {
-    /// Only tenants whose name or slug contains this text.
+    /// Only tenants whose name or slug contains this text. With many tenants, a search for fewer than three characters
+    /// is slow. A search that takes more than three seconds fails with 503 `SEARCH_TIMEOUT`.
     #[garde(inner(length(chars, max = 200)))]
     #[param(max_length = 200)]
     q: Option<String>,

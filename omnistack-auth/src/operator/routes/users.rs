@@ -37,7 +37,8 @@ pub(crate) fn api() -> Api<Operators> {
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct UserListQuery {
-    /// Only users whose name or email address contains this text.
+    /// Only users whose name or email address contains this text. With many users, a search for fewer than three
+    /// characters is slow. A search that takes more than three seconds fails with 503 `SEARCH_TIMEOUT`.
     #[garde(inner(length(chars, max = 200)))]
     #[param(max_length = 200)]
     q: Option<String>,

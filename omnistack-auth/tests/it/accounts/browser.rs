@@ -1,5 +1,7 @@
 //! Tests of tokens in cookies.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use omnistack_testkit::{TestRequest, on_each_database};
 
@@ -33,6 +35,28 @@ fn with(request: TestRequest, headers: &[(&str, &str)]) -> TestRequest {
 }
 
 on_each_database! {
+    async fn the_response_to_a_sign_in_says_where_the_tokens_are(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        let document = post.app.anonymous().get("/openapi.json").await.expect(200).json();
+        let schemas = &document["components"]["schemas"];
+        let described = &document["paths"]["/api/v1/public/auth/login"]["post"]["responses"]["200"]["content"];
+        assert_eq!(described["application/json"]["schema"], json!({ "$ref": "#/components/schemas/SessionCredentials" }));
+        let modes = [("token", "SessionTokens"), ("cookie", "CookieSession")];
+        let references = modes.map(|(_, name)| json!({ "$ref": format!("#/components/schemas/{name}") }));
+        assert_eq!(schemas["SessionCredentials"]["oneOf"], json!(references));
+        for (mode, name) in modes {
+            let body = json!({ "email": "ada@example.com", "password": PASSWORD, "mode": mode });
+            let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body);
+            let answer = with(request, &[OWN]).await.expect(200).json();
+            // A client tells the responses apart by `mode`, and none of their fields may be absent.
+            assert_eq!((&answer["mode"], &schemas[name]["properties"]["mode"]["enum"]), (&json!(mode), &json!([mode])));
+            let fields: BTreeSet<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+            let required = schemas[name]["required"].as_array().unwrap().iter().filter_map(|field| field.as_str());
+            assert_eq!(fields, required.collect::<BTreeSet<_>>(), "{mode}");
+        }
+    }
+
     async fn a_browser_keeps_its_tokens_from_scripts(database: TestDatabase) {
         let post = start(database).await;
         post.registered("ada@example.com").await;

@@ -204,21 +204,20 @@ on_each_database! {
         let owners = |app: &TestApp| {
             let db = app.db().clone();
             async move {
-                let sql = "select email, operator from omni_users";
-                db.query(sql).fetch_all::<(String, bool)>().await.unwrap()
+                let sql = "select email, operator, password_hash is not null from omni_users";
+                db.query(sql).fetch_all::<(String, bool, bool)>().await.unwrap()
             }
         };
         let none = start(database).await;
         assert!(owners(&none.app).await.is_empty(), "not in tests");
-        let development = |place: &str| {
+        let development = |auth: Auth| {
             let app = App::builder(none.app.database().config()).clock(none.app.clock().clock());
-            let app = app.set("AUTH_ARGON2_MEMORY", "64").set("APP_ENV", place).with(Auth::built_in()).build();
-            app.unwrap()
+            app.set("AUTH_ARGON2_MEMORY", "64").set("APP_ENV", "development").with(auth).build().unwrap()
         };
-        let (one, two) = (development("development"), development("development"));
+        let (one, two) = (development(Auth::built_in()), development(Auth::from_env()));
         let (first, second) = tokio::join!(one.start(), two.start());
         first.unwrap();
         second.unwrap();
-        assert_eq!(owners(&none.app).await, [("owner@example.com".to_owned(), true)]);
+        assert_eq!(owners(&none.app).await, [("owner@example.com".to_owned(), true, true)]);
     }
 }

@@ -123,7 +123,7 @@ fn of_claims(pair: &TestKeyPair, good: &Value) -> Vec<Attack> {
         ("an ID token, by at_hash", json!({ "at_hash": "h" })),
         ("a program's own token", json!({ "client_id": good["sub"] })),
         ("a program's own token, as Auth0 writes it", json!({ "gty": "client-credentials" })),
-        ("somebody who acts as the user", json!({ "act": { "sub": "support" } })),
+        ("an actor in the name of the user", json!({ "act": { "sub": "support" } })),
     ] {
         attacks.push((what, token(&with(good.clone(), changes))));
     }

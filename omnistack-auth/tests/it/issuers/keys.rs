@@ -182,7 +182,7 @@ async fn a_key_is_good_for_what_it_says() {
         ("for PS256", &rsa, json!({ "alg": "PS256" })),
         ("too small", &rsa, small),
         ("of another curve", &ec, json!({ "crv": "P-384" })),
-        ("for nobody knows what", &ed, json!({ "kty": "XYZ" })),
+        ("of an unknown type", &ed, json!({ "kty": "XYZ" })),
         ("a point that is none", &ec, json!({ "y": ec.jwk("k")["x"] })),
         ("private", &ec, json!({ "d": "c2VjcmV0" })),
         ("shared", &ec, json!({ "kty": "oct", "k": "c2VjcmV0" })),

@@ -15,7 +15,7 @@ on_each_database! {
         let good = format!("state={state}&code=good+code");
         let flipped = format!("{}{}", &cookie[..cookie.len() - 1], if cookie.ends_with('A') { 'B' } else { 'A' });
         for (what, query, cookie) in [
-            ("no cookie: somebody else's link", good.as_str(), ""),
+            ("no cookie: the link of another browser", good.as_str(), ""),
             ("another browser's cookie", &good, &other.cookie),
             ("a cookie that was changed", &good, &flipped),
             ("a made-up cookie", &good, "__Host-omnistack-social=v1.x.y"),

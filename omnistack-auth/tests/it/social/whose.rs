@@ -105,7 +105,7 @@ on_each_database! {
             eve.get(ME).await.expect(401);
             let taken = back.headers.get_all("set-cookie").iter().filter(|it| it.to_str().unwrap().contains("Max-Age=0"));
             assert_eq!(taken.count(), 3, "the way's, and both of the session before");
-            assert!(jar(&back).is_empty() && clears_flow_cookie(&back), "nobody is signed in yet");
+            assert!(jar(&back).is_empty() && clears_flow_cookie(&back), "the user is not signed in yet");
             let (page, parts) = location(&back).split_once('#').unwrap();
             assert_eq!(page, format!("{HOME}/auth/second-factor"));
             let part = |name: &str| {

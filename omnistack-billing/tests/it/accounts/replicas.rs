@@ -27,7 +27,7 @@ async fn reaches(replica: &App, tenant: TenantId, plan: &str) {
     let entitlements: Entitlements = replica.context().get().unwrap();
     let waited = timeout(Duration::from_secs(10), async {
         while entitlements.plan(tenant).await.unwrap().key != plan {
-            replica.db().ping().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     });
     assert!(waited.await.is_ok(), "the replica does not see the plan `{plan}`");

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const PREFIX: &str = "/androidpublisher/v3/applications/com.example/purchases/";
 const EMAIL: &str = "billing@project.iam.gserviceaccount.com";
 
-/// What the API knows and was asked for.
+/// The purchases that the API knows, and the requests that it has got.
 #[derive(Default)]
 pub(super) struct GoogleState {
     /// The purchases by their tokens.

@@ -102,7 +102,7 @@ on_each_database! {
     }
 }
 
-/// What happens at the provider.
+/// An event at the provider.
 #[derive(Clone, Copy, Debug)]
 enum Happening {
     Renewed,

@@ -26,7 +26,7 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(31 * 86_400);
 /// The beginning of a printed call.
 pub(crate) const CALL: &str = "call of the provider: ";
 
-/// What the provider has stored.
+/// The state of the provider.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "switches that tests set independently")]
 pub(crate) struct World {

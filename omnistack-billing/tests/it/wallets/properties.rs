@@ -81,9 +81,9 @@ impl ModelGrant {
 struct WalletModel {
     /// In the order in which they were granted.
     grants: Vec<ModelGrant>,
-    /// By key: the amount, the index and the amount of each grant, and the balance afterwards.
+    /// The uses by key: the amount, the index and the amount of each grant, and the balance afterwards.
     uses: BTreeMap<u32, (u32, Vec<(usize, u32)>, u32)>,
-    /// By the key of the use: the amount and the result.
+    /// The refunds by the key of the use: the amount and the result.
     returns: BTreeMap<u32, (u32, OperationResult)>,
 }
 

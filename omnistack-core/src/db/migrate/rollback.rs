@@ -202,14 +202,14 @@ impl fmt::Display for RollbackGuide {
             lines(f, &self.advice)?;
         }
         if !self.lost.is_empty() {
-            writeln!(f, "  gone after it, except in a backup:")?;
+            writeln!(f, "  data that the migration deletes; afterwards only a backup has it:")?;
             lines(f, &self.lost)?;
         }
         if !self.by_hand.is_empty() {
-            writeln!(f, "  to undo by hand:")?;
+            writeln!(f, "  statements to undo by hand:")?;
             lines(f, &self.by_hand)?;
         }
-        writeln!(f, "  to undo the rest of it, in one transaction and before any later migration:")?;
+        writeln!(f, "  SQL that undoes the migration, in one transaction; undo later migrations first:")?;
         lines(f, &self.undo)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-/// Reads each struct of a value from an object, at any depth. It wraps a deserializer, and also the visitors, seeds and
+/// A deserializer that reads each struct of a value from an object, at any depth. It also wraps the visitors, seeds and
 /// accesses through which the parts of the value are read.
 pub(super) struct ObjectsOnly<T>(pub(super) T);
 
@@ -187,7 +187,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for ObjectsOnly<A> {
     }
 }
 
-/// Reads an object with a visitor.
+/// A seed that reads an object with a visitor.
 struct ObjectSeed<V>(V);
 
 impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for ObjectSeed<V> {

@@ -91,7 +91,7 @@ impl RequestHook for ApiVersionLayer {
     }
 }
 
-/// Adds the version headers to the response.
+/// The hook that adds the version headers to the response.
 #[derive(Debug)]
 pub struct VersionHeaders {
     version: ApiVersion,

@@ -82,7 +82,7 @@ impl RequestHook for ErrorLayer {
     }
 }
 
-/// Renders the response if it is an error.
+/// The hook that renders the response if it is an error.
 #[derive(Debug)]
 pub struct RenderError {
     form: ErrorFormat,

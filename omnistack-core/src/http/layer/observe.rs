@@ -257,7 +257,7 @@ impl RequestTimer {
     }
 }
 
-/// Finishes the observation of a request when it is dropped.
+/// A guard that finishes the observation of a request when it is dropped.
 struct ResponseEnd(Option<(RequestTimer, RequestSpans, Option<MatchedRoute>, StatusCode)>);
 
 impl Drop for ResponseEnd {

@@ -58,7 +58,7 @@ impl RequestHook for RequestIdLayer {
     }
 }
 
-/// Adds the id to the response.
+/// The hook that adds the id to the response.
 #[derive(Debug)]
 pub struct RequestIdHeader(HeaderValue);
 

@@ -231,7 +231,7 @@ async fn a_guard_passes_a_failure_to_tell_on() {
     assert_eq!(response.headers()["retry-after"], "1");
 }
 
-/// Adds a header to every response.
+/// A hook that adds a header to every response.
 #[derive(Clone)]
 struct Mark(Arc<str>);
 

@@ -18,8 +18,8 @@ impl Registry {
         self.find_or_create_client(|settings, _| settings.client())
     }
 
-    /// Returns the app's HTTP client for URLs in settings, such as those of webhooks and identity providers, like
-    /// [`http_client`](Self::http_client). It connects to public addresses, to the networks in
+    /// Returns the app's HTTP client for URLs in settings, such as those of webhooks, identity providers and payment
+    /// services, like [`http_client`](Self::http_client). It connects to public addresses, to the networks in
     /// `HTTP_CLIENT_ALLOWED_NETWORKS`, and outside production to this machine. A module that needs it only while it
     /// runs calls `registry.require::<SettingsClient>()`.
     pub fn settings_client(&mut self) -> Option<Client> {

@@ -33,7 +33,7 @@ async fn end((shutdown, running): (ShutdownToken, JoinHandle<()>)) {
 async fn until(what: &str, app: &App, sql: &'static str, count: i64) {
     let look = async {
         while app.db().query(sql).fetch_one::<(i64,)>().await.unwrap().0 != count {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     expect_soon(what, look).await;

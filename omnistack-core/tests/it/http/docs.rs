@@ -17,7 +17,7 @@ async fn the_page_and_all_it_loads_are_ours() {
     for attribute in ["src=\"", "href=\""] {
         for link in html.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()) {
             let file = link.strip_prefix("./").unwrap_or(link);
-            assert!(!file.contains("//"), "{link} is somebody else's");
+            assert!(!file.contains("//"), "{link} is of another host");
             let asset = client.get(format!("/docs/{file}")).await.expect(200);
             assert_eq!(asset.header("content-security-policy"), Some(POLICY), "{file}");
             assert_eq!(asset.header("x-content-type-options"), Some("nosniff"), "{file}");

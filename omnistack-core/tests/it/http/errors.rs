@@ -100,7 +100,7 @@ const CASES: &[Case] = &[
     ("a foreign extractor's UTF-8", |c| c.get(at("/foreign/%ff")), 400, "BAD_REQUEST"),
     ("plain text", |c| c.get(at("/text/418")), 418, "I_M_A_TEAPOT"),
     ("plain text of our fault", |c| c.get(at("/text/502")), 502, "BAD_GATEWAY"),
-    ("a status nobody knows", |c| c.get(at("/text/499")), 499, "ERROR"),
+    ("an unknown status", |c| c.get(at("/text/499")), 499, "ERROR"),
     ("a panic", |c| c.get(at("/panic")), 500, "INTERNAL_ERROR"),
     ("a panic after a wait", |c| c.get(at("/panic/later")), 500, "INTERNAL_ERROR"),
     ("a panic with a number", |c| c.get(at("/panic/any")), 500, "INTERNAL_ERROR"),

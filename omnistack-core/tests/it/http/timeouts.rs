@@ -79,7 +79,13 @@ const CASES: &[Case] = &[
         30,
     ),
     ("a handler that hangs with an empty body", |c| c.request(Method::PUT, "/api/v1/public/body"), 504, "TIMEOUT", 30),
-    ("a body nobody waits for", |c| c.request(Method::PATCH, "/api/v1/public/body").body(endless()), 200, "", 0),
+    (
+        "a body that the handler does not read",
+        |c| c.request(Method::PATCH, "/api/v1/public/body").body(endless()),
+        200,
+        "",
+        0,
+    ),
     ("an answer that has begun is not cut", |c| c.get("/api/v1/public/stream"), 200, "", 120),
 ];
 

@@ -57,7 +57,7 @@ async fn jobs_flow_through_restarts_and_crashes() {
             }
             // Jobs that are taken over wait for their backoff.
             app.clock().advance(Duration::from_secs(1));
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     timeout(Duration::from_secs(60), all_done).await.unwrap_or_else(|_| panic!("jobs were lost"));

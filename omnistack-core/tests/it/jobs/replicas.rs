@@ -106,7 +106,7 @@ pub(crate) async fn end((shutdown, worker): (ShutdownToken, JoinHandle<()>)) {
 pub(crate) async fn wait_for_jobs(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
     let look = async {
         while jobs.list(&filter, None, 100).await.unwrap().len() != count {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     soon(what, look).await;
@@ -148,7 +148,7 @@ on_each_database! {
         assert_eq!(*other.gate.heard.lock().unwrap(), [true]);
         assert_eq!(*frozen.gate.heard.lock().unwrap(), [false], "it may as well give up");
         assert_eq!(job.progress, Some(50));
-        assert_eq!(jobs.get(replaced).await.unwrap().unwrap().0.state, JobState::Ready, "nobody serves that queue");
+        assert_eq!(jobs.get(replaced).await.unwrap().unwrap().0.state, JobState::Ready, "no worker serves that queue");
     }
 
     async fn a_cron_ticks_once_for_all(database: TestDatabase) {

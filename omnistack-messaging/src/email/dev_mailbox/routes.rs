@@ -105,7 +105,7 @@ async fn list_json(State(pages): State<DevMailboxState>) -> Json<Vec<MailListIte
 }
 
 fn find(pages: &DevMailboxState, id: u64) -> Result<ReceivedMail, Error> {
-    pages.mailbox.get(id).ok_or_else(|| Error::not_found("the mail (only the last 200 since the app started are kept)"))
+    pages.mailbox.get(id).ok_or_else(|| Error::not_found("the mail, of which only the last 200 are kept,"))
 }
 
 async fn show(State(pages): State<DevMailboxState>, Path(id): Path<u64>) -> Result<Response, Error> {

@@ -19,7 +19,7 @@ const MAX_STEPS: u64 = 20_000;
 /// Longest subject or preview, in characters. RFC 5322 allows 998 bytes, more than mail programs show.
 const MAX_SUBJECT_CHARS: usize = 200;
 
-/// Renders the sources of one mail.
+/// A renderer of the sources of one mail.
 pub(crate) struct TemplateEngine(Environment<'static>);
 
 impl TemplateEngine {

@@ -182,7 +182,7 @@ async fn what_answers_mean() {
             assert!(!format!("{error} {error:?}").contains("secret"), "{what}: {error:?}");
             assert!(error.to_string().len() < 1000, "{what}");
         }
-        assert_eq!(upstream.requests().len(), 2, "{what}: sent once, and to nobody else");
+        assert_eq!(upstream.requests().len(), 2, "{what}: sent once, and to no other address");
     }
 }
 

@@ -115,11 +115,12 @@ struct ErrorGroupListQuery {
     #[garde(skip)]
     #[param(inline)]
     period: Option<Period>,
-    /// Only groups whose errors occurred in this.
+    /// Only groups whose errors occurred in this. The time of the response grows with the number of other groups in
+    /// the period.
     #[garde(skip)]
     #[param(inline)]
     origin: Option<ErrorOriginKind>,
-    /// Only groups with this severity.
+    /// Only groups with this severity. The time of the response grows with the number of other groups in the period.
     #[garde(skip)]
     #[param(inline)]
     severity: Option<ErrorSeverity>,

@@ -7,6 +7,7 @@ use omnistack_core::{
     identity::{Identity, TenantId, UserId},
 };
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{ErrorStore, timestamp};
@@ -115,15 +116,18 @@ impl ErrorStore {
         after: GroupPosition,
         limit: u32,
     ) -> Result<Vec<ErrorGroup>, db::Error> {
+        // No index serves a condition on the status that may be absent.
+        let status = if filter.status.is_some() { "status = $4" } else { "(status = $4 or $4 is null)" };
+        let sql = format!(
+            "select id, fingerprint, origin, code, title, severity, status, signal, assignee, first_seen, last_seen,
+             first_release, last_release, errors, users, tenants, resolved_at from omni_error_groups
+             where last_seen <= $1 and (last_seen, id) < ($1, $2) and last_seen >= $3
+             and {status} and (origin = $5 or $5 is null) and (severity = $6 or $6 is null)
+             order by last_seen desc, id desc limit $7"
+        );
         let rows: Vec<GroupRow> = self
             .db
-            .query(
-                "select id, fingerprint, origin, code, title, severity, status, signal, assignee, first_seen, last_seen,
-                 first_release, last_release, errors, users, tenants, resolved_at from omni_error_groups
-                 where (last_seen < $1 or (last_seen = $1 and id < $2)) and last_seen >= $3
-                 and ($4 is null or status = $4) and ($5 is null or origin = $5) and ($6 is null or severity = $6)
-                 order by last_seen desc, id desc limit $7",
-            )
+            .query(AssertSqlSafe(sql))
             .bind(after.last_seen)
             .bind(after.id)
             .bind(filter.since)

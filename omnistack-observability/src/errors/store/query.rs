@@ -2,9 +2,10 @@
 //! group, hour, operation, tenant and release.
 
 use omnistack_core::{
-    db::{self, Sql},
+    db::{self, Dialect, Sql},
     identity::TenantId,
 };
+use sqlx::AssertSqlSafe;
 
 use super::{ErrorStore, shown_tenant};
 use crate::errors::model::ErrorGroupId;
@@ -21,6 +22,23 @@ pub(in crate::errors) struct ErrorScope {
     pub(in crate::errors) tenant: Option<TenantId>,
     /// The group; `None` for all groups.
     pub(in crate::errors) group: Option<ErrorGroupId>,
+}
+
+impl ErrorScope {
+    /// Returns a statement for the scope. No index serves a condition on a tenant or a group that may be absent, so it
+    /// is replaced by one that is not, if there is a tenant or a group.
+    fn narrow(self, sql: &str) -> AssertSqlSafe<String> {
+        let mut sql = sql.to_owned();
+        for (is_set, placeholder, column) in
+            [(self.tenant.is_some(), "$2", "tenant"), (self.group.is_some(), "$3", "group_id")]
+        {
+            for column in [format!("c.{column}"), column.to_owned()].iter().filter(|_| is_set) {
+                let condition = format!("{column} = {placeholder}");
+                sql = sql.replace(&format!("({placeholder} is null or {condition})"), &condition);
+            }
+        }
+        AssertSqlSafe(sql)
+    }
 }
 
 /// A dimension by which errors are counted.
@@ -128,7 +146,7 @@ impl ErrorStore {
     ) -> Result<Vec<(String, i64)>, db::Error> {
         let rows: Vec<(String, i64)> = self
             .db
-            .query(dimension.counts())
+            .query(scope.narrow(text(dimension.counts(), self.db.dialect())))
             .bind(scope.since)
             .bind(scope.tenant)
             .bind(scope.group)
@@ -142,11 +160,11 @@ impl ErrorStore {
     /// Returns the number of errors in each hour, in ascending order.
     pub(in crate::errors) async fn hours(&self, scope: ErrorScope) -> Result<Vec<(i64, i64)>, db::Error> {
         self.db
-            .query(
+            .query(scope.narrow(
                 "select hour, cast(sum(errors) as bigint) from omni_error_counts
                  where hour >= $1 and ($2 is null or tenant = $2) and ($3 is null or group_id = $3)
                  group by hour order by hour",
-            )
+            ))
             .bind(scope.since)
             .bind(scope.tenant)
             .bind(scope.group)
@@ -161,12 +179,12 @@ impl ErrorStore {
         limit: u32,
     ) -> Result<Vec<(ErrorGroupId, String, String, i64)>, db::Error> {
         self.db
-            .query(
+            .query(scope.narrow(
                 "select g.id, g.code, g.origin, cast(sum(c.errors) as bigint) as total from omni_error_counts c
                  join omni_error_groups g on g.id = c.group_id
                  where c.hour >= $1 and ($2 is null or c.tenant = $2) and ($3 is null or c.group_id = $3)
                  group by g.id, g.code, g.origin order by total desc, g.id limit $4",
-            )
+            ))
             .bind(scope.since)
             .bind(scope.tenant)
             .bind(scope.group)
@@ -179,10 +197,10 @@ impl ErrorStore {
     pub(in crate::errors) async fn group_count(&self, scope: ErrorScope) -> Result<i64, db::Error> {
         let (groups,): (i64,) = self
             .db
-            .query(
+            .query(scope.narrow(
                 "select count(distinct group_id) from omni_error_counts
                  where hour >= $1 and ($2 is null or tenant = $2) and ($3 is null or group_id = $3)",
-            )
+            ))
             .bind(scope.since)
             .bind(scope.tenant)
             .bind(scope.group)
@@ -199,6 +217,7 @@ impl ErrorStore {
         minimum: i64,
     ) -> Result<Vec<ValueRow>, db::Error> {
         let Some(sql) = dimension.values() else { return Ok(Vec::new()) };
+        let sql = scope.narrow(text(sql, self.db.dialect()));
         let rows: Vec<(ErrorGroupId, String, i64, i64)> =
             self.db.query(sql).bind(scope.since).bind(scope.tenant).bind(minimum).bind(MAX_PAIRS).fetch_all().await?;
         let row = |(group, value, errors, all_errors): (ErrorGroupId, String, i64, i64)| {
@@ -210,13 +229,13 @@ impl ErrorStore {
     /// Returns the errors that have a signal, by signal, group and release.
     pub(in crate::errors) async fn signals(&self, scope: ErrorScope) -> Result<Vec<SignalRow>, db::Error> {
         self.db
-            .query(
+            .query(scope.narrow(
                 "select g.signal as signal, c.group_id as group_id, c.release as release,
                  cast(sum(c.errors) as bigint) as errors
                  from omni_error_counts c join omni_error_groups g on g.id = c.group_id
                  where g.signal is not null and c.hour >= $1 and ($2 is null or c.tenant = $2)
                  group by g.signal, c.group_id, c.release order by errors desc, group_id limit 1000",
-            )
+            ))
             .bind(scope.since)
             .bind(scope.tenant)
             .fetch_all()
@@ -226,17 +245,25 @@ impl ErrorStore {
     /// Returns the largest number of errors in an hour of each signal.
     pub(in crate::errors) async fn signal_peaks(&self, scope: ErrorScope) -> Result<Vec<(String, i64)>, db::Error> {
         self.db
-            .query(
+            .query(scope.narrow(
                 "select signal, cast(max(total) as bigint) from (
                  select g.signal as signal, c.hour as hour, sum(c.errors) as total
                  from omni_error_counts c join omni_error_groups g on g.id = c.group_id
                  where g.signal is not null and c.hour >= $1 and ($2 is null or c.tenant = $2)
                  group by g.signal, c.hour) as hours group by signal",
-            )
+            ))
             .bind(scope.since)
             .bind(scope.tenant)
             .fetch_all()
             .await
+    }
+}
+
+/// Returns the text of a statement for a database.
+fn text(sql: Sql, dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => sql.postgres,
+        Dialect::Sqlite => sql.sqlite,
     }
 }
 
@@ -247,4 +274,22 @@ fn shown_value(dimension: Dimension, value: String) -> Option<String> {
     }
     let tenant: TenantId = value.parse().ok()?;
     shown_tenant(tenant).map(|tenant| tenant.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn conditions_of_a_scope_are_such_that_an_index_serves() {
+        let all = ErrorScope { since: 0, tenant: None, group: None };
+        let sql = "hour >= $1 and ($2 is null or c.tenant = $2) and ($3 is null or group_id = $3)";
+        assert_eq!(all.narrow(sql).0, sql);
+        let tenant = ErrorScope { tenant: Some(TenantId::from_uuid(Uuid::max())), ..all };
+        assert_eq!(tenant.narrow(sql).0, "hour >= $1 and c.tenant = $2 and ($3 is null or group_id = $3)");
+        let group = ErrorScope { group: Some(ErrorGroupId::from_uuid(Uuid::max())), ..all };
+        assert_eq!(group.narrow(sql).0, "hour >= $1 and ($2 is null or c.tenant = $2) and group_id = $3");
+    }
 }

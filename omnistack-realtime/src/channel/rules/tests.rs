@@ -212,7 +212,7 @@ async fn a_rule_refuses_what_it_does_not_allow() {
     }
 }
 
-/// Lets user 1 read and publish in the channel `a`, and fails for the channel `broken`.
+/// A rule that lets user 1 read and publish in the channel `a`, and fails for the channel `broken`.
 struct Lookup;
 
 #[async_trait]

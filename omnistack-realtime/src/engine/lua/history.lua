@@ -5,12 +5,10 @@
 --   in reverse), its first and its last id, largest number of messages or -1 for all, time to live of the position of
 --   a channel without messages
 -- Returns the position as in publish.lua, followed by the offset and the content of each message.
-if redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1]) == 1 then
-    redis.call('UNLINK', KEYS[2])
-end
+local epoch = current_epoch(ARGV[1])
 local offset = redis.call('HGET', KEYS[1], 'offset')
 redis.call('PEXPIRE', KEYS[1], offset and ARGV[2] or ARGV[7])
-local found = {redis.call('HGET', KEYS[1], 'epoch') .. ' ' .. (offset or '0')}
+local found = {epoch .. ' ' .. (offset or '0')}
 if ARGV[6] == '0' then
     return found
 end

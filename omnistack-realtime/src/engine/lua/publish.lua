@@ -16,11 +16,7 @@ end
 
 local position = ' 0'
 if size ~= '0' then
-    -- A history without a position is left from before: its numbers belong to another epoch.
-    if redis.call('HSETNX', KEYS[1], 'epoch', epoch) == 1 then
-        redis.call('UNLINK', KEYS[2])
-    end
-    epoch = redis.call('HGET', KEYS[1], 'epoch')
+    epoch = current_epoch(epoch)
     local offset = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'offset', 1))
     redis.call('PEXPIRE', KEYS[1], ARGV[5])
     redis.call('XADD', KEYS[2], 'MAXLEN', size, offset .. '-0', 'm', message)

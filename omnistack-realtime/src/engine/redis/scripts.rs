@@ -2,8 +2,10 @@
 
 use omnistack_core::redis::Script;
 
-pub(super) static PUBLISH: Script = Script::new(include_str!("../lua/publish.lua"));
-pub(super) static HISTORY: Script = Script::new(include_str!("../lua/history.lua"));
+pub(super) static PUBLISH: Script =
+    Script::new(concat!(include_str!("../lua/epoch.lua"), include_str!("../lua/publish.lua")));
+pub(super) static HISTORY: Script =
+    Script::new(concat!(include_str!("../lua/epoch.lua"), include_str!("../lua/history.lua")));
 pub(super) static FORGET: Script = Script::new(include_str!("../lua/forget.lua"));
 pub(super) static KEEP: Script =
     Script::new(concat!(include_str!("../lua/presence.lua"), include_str!("../lua/keep.lua")));

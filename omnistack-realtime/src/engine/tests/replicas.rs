@@ -265,6 +265,42 @@ async fn a_lost_history_begins_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_went_back_begins_a_new_epoch_and_keeps_its_messages() {
+    let (server, copy) = (TestRedis::start().await, TestRedis::start().await);
+    // The first replica of a server gives it another id.
+    copy.copy_from(&server).await;
+    let mut subject = replica(&server, "test", LONG_TIMEOUT);
+    let (room, options) = (channel("room"), ChannelOptions::default());
+    subject.engine.subscribe(&room).await.unwrap();
+    let first = subject.position(&room).await;
+    for number in 1..=120 {
+        subject.publish(&room, &format!("message {number}"), &options).await;
+        subject.next().await;
+        if number == 100 {
+            copy.copy_from(&server).await;
+        }
+    }
+    let before = subject.position(&room).await;
+    assert_eq!((before.offset, &before.epoch), (120, &first.epoch));
+    // A replica is promoted that lacks the last messages, and after it another one, before anything is published.
+    for _ in 0..2 {
+        server.copy_from(&copy).await;
+        let after = subject.position(&room).await;
+        assert_eq!(after.offset, 100);
+        assert_ne!(after.epoch, before.epoch);
+    }
+    let after = subject.position(&room).await;
+    for offset in 101..=125 {
+        let published = subject.publish(&room, "other", &options).await;
+        assert_eq!((published.offset, &published.epoch), (offset, &after.epoch));
+        let Seen::Message(_, epoch, number, _) = subject.next().await else { panic!("only messages") };
+        assert_eq!((number, epoch), (offset, published.epoch));
+    }
+    let offsets = subject.offsets(&room, HistoryFilter::default(), &options).await;
+    assert_eq!(offsets, (1..=125).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_without_subscribers_publishes() {
     let server = TestRedis::start().await;
     let (worker, mut front) = (replica(&server, "test", LONG_TIMEOUT), replica(&server, "test", LONG_TIMEOUT));

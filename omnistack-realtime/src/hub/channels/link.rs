@@ -39,7 +39,8 @@ impl Channel {
             return None;
         }
         let progress = SubscriberProgress::Starting(Box::<StartBuffer>::default());
-        let subscriber = Subscriber { connection: Arc::clone(connection), serial, progress };
+        let (connection, outbound) = (Arc::clone(connection), Arc::clone(&connection.outbound));
+        let subscriber = Subscriber { connection, outbound, serial, progress };
         let index = state.subscribers.partition_point(|other| other.key() < subscriber.key());
         if state.subscribers.is_empty() {
             // Most channels of users have one subscriber.

@@ -31,7 +31,7 @@ impl Hub {
     pub(super) async fn execute(&self, connection: &Arc<Connection>, command: Command) -> Result<(), CloseCode> {
         let Command { id, method } = command;
         if id == 0 && method.is_none() {
-            return connection.take_pong();
+            return connection.accept_pong();
         }
         self.0.meter.received();
         let is_message = matches!(method, Some(Method::Send(_)));
@@ -216,8 +216,7 @@ impl Hub {
 
 impl Connection {
     /// Handles the pong of a client. Fails if the client owes none.
-    fn take_pong(&self) -> Result<(), CloseCode> {
-        let is_owed = lock(&self.state).deadlines.pong.take().is_some();
-        if is_owed || self.transport() == Transport::Sse { Ok(()) } else { Err(CloseCode::BadRequest) }
+    fn accept_pong(&self) -> Result<(), CloseCode> {
+        if self.take_pong() || self.transport() == Transport::Sse { Ok(()) } else { Err(CloseCode::BadRequest) }
     }
 }

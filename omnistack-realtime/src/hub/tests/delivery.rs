@@ -202,7 +202,7 @@ async fn frames_that_are_being_sent_count_as_waiting() {
     test.publish("plain:1", json!("x".repeat(40_000))).await;
     let OutboundItem::Frames(_) = client.reader.next().await else { panic!("a message waits") };
     test.publish("plain:1", json!("x".repeat(40_000))).await;
-    assert_eq!(client.reader.closed().await, CloseCode::Slow);
+    assert_eq!(client.closed(), Some(CloseCode::Slow));
 }
 
 #[tokio::test]
@@ -240,6 +240,36 @@ async fn lost_messages_end_the_subscription() {
         let result = client.recover(FAKE_CHANNEL, &start["epoch"], 1).await;
         assert_eq!(result["recovered"].as_bool().unwrap_or_default(), lose != "with the whole history");
     }
+}
+
+#[tokio::test]
+async fn messages_of_a_lost_epoch_do_not_continue_a_newer_history() {
+    let clock = start_of_2030();
+    let engine = FakeEngine::start();
+    let test = TestHub::with_engine(engine.clone(), &clock, &[("REALTIME_PING", "5m")]);
+    let mut alice = test.connect("alice").await;
+    alice.subscribe(FAKE_CHANNEL).await;
+    for number in 1..=4 {
+        test.publish(FAKE_CHANNEL, json!(number)).await;
+        if number == 2 {
+            engine.deliver();
+        }
+    }
+    engine.go_back();
+    engine.hold();
+    let mut bob = test.connect("bob").await;
+    let subscribing = tokio::spawn(async move {
+        let result = bob.subscribe(FAKE_CHANNEL).await;
+        (bob, result)
+    });
+    settle().await;
+    // It has the number that the newer history gives next.
+    assert!(engine.deliver_next());
+    engine.release();
+    let (mut bob, result) = subscribing.await.unwrap();
+    assert_eq!((&result["offset"], bob.messages()), (&json!(2), vec![]));
+    let lines = alice.rest();
+    assert_eq!(lines.last().unwrap()["push"]["unsubscribe"]["code"], 2500, "{lines:?}");
 }
 
 #[tokio::test]

@@ -77,6 +77,15 @@ impl FakeEngine {
         history.publications.clear();
     }
 
+    /// Loses the last two messages of the history, whose numbers are given again in another epoch. Messages on their
+    /// way are of the former epoch.
+    pub(super) fn go_back(&self) {
+        let mut history = lock(&self.history);
+        history.epoch += 1;
+        let left = history.publications.len().saturating_sub(2);
+        history.publications.truncate(left);
+    }
+
     pub(super) fn tell_lost(&self) {
         self.events().messages_lost(None);
     }

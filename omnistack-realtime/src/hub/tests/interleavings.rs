@@ -17,6 +17,8 @@ enum Step {
     Lose,
     /// Loses the history.
     Flush,
+    /// Loses the end of the history.
+    GoBack,
     /// The client subscribes, from its position if it has one. Its history is read, and held back until `Release`.
     Subscribe(usize),
     Release,
@@ -32,6 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Deliver),
         1 => Just(Step::Lose),
         1 => Just(Step::Flush),
+        1 => Just(Step::GoBack),
         5 => (0..2_usize).prop_map(Step::Subscribe),
         4 => Just(Step::Release),
         1 => (0..2_usize).prop_map(Step::Reconnect),
@@ -163,6 +166,7 @@ async fn run(steps: Vec<Step>) {
             Step::Deliver => _ = engine.deliver_next(),
             Step::Lose => engine.lose(),
             Step::Flush => engine.flush(),
+            Step::GoBack => engine.go_back(),
             Step::Subscribe(index) => {
                 engine.hold();
                 clients[index].subscribe();

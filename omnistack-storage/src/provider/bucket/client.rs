@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 /// The longest duration of a request, including the body of its response.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Sends requests with the app's HTTP client.
+/// A client of a bucket, which sends requests with the app's HTTP client.
 ///
 /// The client's own timeout covers a whole call, which is too short for large objects. Here the timeout covers
 /// the time without progress: until the response begins, and between the pieces of its body.

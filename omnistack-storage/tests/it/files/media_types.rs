@@ -77,6 +77,29 @@ on_each_database! {
         }
     }
 
+    async fn pages_of_allowed_origins_embed_files_with_the_cookies_of_the_user(database: TestDatabase) {
+        const POLICY: &str = "cross-origin-resource-policy";
+        let shop = files_app(database, &[("CORS_ORIGINS", "https://app.example.com")], None).await;
+        let alice = shop.app.user();
+        let file = upload(&alice, "a", "image/png", PNG).await.expect(201).json();
+        let path = format!("{FILES}/{}/content?inline=true", id(&file));
+        for (page, expected) in [
+            ("https://app.example.com/teams/7", "same-site"),
+            ("https://blog.example.com/", "same-origin"),
+            ("http://127.0.0.1:8080/teams/7", "same-origin"),
+        ] {
+            let shown = alice.get(&path).header("referer", page).await.expect_ok();
+            assert_eq!(shown.header(POLICY), Some(expected), "{page}");
+            // A stored copy gets the policy for the page that shows it now.
+            let known = alice.get(&path).header("referer", page).header("if-none-match", shown.header("etag").unwrap());
+            assert_eq!(known.await.expect(304).header(POLICY), Some(expected), "{page}");
+        }
+        // With `crossorigin="use-credentials"`, browsers check these headers instead.
+        let shown = alice.get(&path).header("origin", "https://app.example.com").await.expect_ok();
+        assert_eq!(shown.header("access-control-allow-origin"), Some("https://app.example.com"));
+        assert_eq!(shown.header("access-control-allow-credentials"), Some("true"));
+    }
+
     async fn an_announced_file_is_given_by_its_link_as_what_was_found(database: TestDatabase) {
         let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();

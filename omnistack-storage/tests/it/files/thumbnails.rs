@@ -51,7 +51,7 @@ fn png(width: u32, height: u32, rest: &[u8]) -> Vec<u8> {
 
 on_each_database! {
     async fn of_each_kind_in_each_size(database: TestDatabase) {
-        let shop = with(database, files(), &[], None).await;
+        let shop = with(database, files(), &[("CORS_ORIGINS", "https://app.example.com")], None).await;
         let alice = shop.app.user();
         for (format, kind) in [
             (ImageFormat::Png, "png"), (ImageFormat::Jpeg, "jpeg"), (ImageFormat::Gif, "gif"), (ImageFormat::WebP, "webp"),
@@ -75,8 +75,10 @@ on_each_database! {
             let wide = thumbnail(&alice, &file, "?size=wide").await.expect_ok();
             assert_eq!(read(&wide).to_rgb8().dimensions(), (80, 20));
             let known = alice.get(format!("{FILES}/{file}/thumbnail")).header("if-none-match", small.header("etag").unwrap());
-            let known = known.await.expect(304);
+            let known = known.header("referer", "https://app.example.com/").await.expect(304);
             assert_eq!(known.header("cache-control"), small.header("cache-control"));
+            let policies = [&small, &known].map(|answer| answer.header("cross-origin-resource-policy"));
+            assert_eq!(policies, [Some("same-origin"), Some("same-site")]);
         }
         // Transparency is kept, and nothing is enlarged.
         let file = id(&upload(&alice, "g.png", "image/png", write(&glass(10, 10), ImageFormat::Png)).await.expect(201).json());

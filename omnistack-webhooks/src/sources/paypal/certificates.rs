@@ -24,7 +24,7 @@ const MAX_FETCHES: usize = 4;
 /// Largest number of certificates in a chain.
 const MAX_CHAIN: usize = 8;
 
-/// Fetches PayPal's certificates.
+/// A source of PayPal's certificates.
 #[async_trait]
 pub trait FetchPayPalCertificate: Send + Sync + 'static {
     /// Returns the certificate at a URL in PEM, followed by those that lead to its root. The URL is one of PayPal's

@@ -51,7 +51,7 @@ fn authorities(registry: &mut Registry, settings: &PayPalWebhookSettings) -> Opt
     found
 }
 
-/// Fetches certificates with an HTTP client that follows no redirects.
+/// A client that fetches certificates and follows no redirects.
 struct CertificateClient(Client);
 
 fn unavailable(error: impl Into<BoxError>) -> WebhookRejection {
@@ -70,5 +70,50 @@ impl FetchPayPalCertificate for CertificateClient {
             _ => return Err(WebhookRejection::Unverified("there is no certificate at the URL")),
         }
         read_body(response, MAX_CERTIFICATE_BYTES).await.map_err(unavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnistack_core::{
+        config::Environment,
+        http::client::{ClientSettings, UrlSource},
+    };
+    use omnistack_testkit::mock_server::{MockResponse, MockServer};
+
+    use super::*;
+
+    fn client() -> CertificateClient {
+        let settings = ClientSettings { allow_private_addresses: true, ..ClientSettings::default() };
+        CertificateClient(settings.guarded_client(UrlSource::Users, Environment::Test).unwrap())
+    }
+
+    /// Returns what becomes of a response: `certificate`, `unverified` or `unavailable`.
+    async fn fetched(server: &MockServer, path: &str, response: MockResponse) -> &'static str {
+        server.expect("GET", path).reply(response);
+        match client().fetch(&format!("{}{path}", server.url()).parse().unwrap()).await {
+            Ok(_) => "certificate",
+            Err(WebhookRejection::Unverified(_)) => "unverified",
+            Err(_) => "unavailable",
+        }
+    }
+
+    // Case 43: a redirect is not followed.
+    #[tokio::test]
+    async fn a_certificate_is_a_short_answer_of_its_own_url() {
+        let (server, elsewhere) = (MockServer::start().await, MockServer::start().await);
+        let largest = "x".repeat(MAX_CERTIFICATE_BYTES);
+        for (path, response, expected) in [
+            ("/found", MockResponse::text(200, &largest), "certificate"),
+            ("/too-large", MockResponse::text(200, format!("{largest}x")), "unavailable"),
+            ("/moved", MockResponse::status(302).header("location", elsewhere.url()), "unverified"),
+            ("/moved-for-good", MockResponse::status(308).header("location", elsewhere.url()), "unverified"),
+            ("/none", MockResponse::status(404), "unverified"),
+            ("/busy", MockResponse::status(429), "unavailable"),
+            ("/down", MockResponse::status(503), "unavailable"),
+        ] {
+            assert_eq!(fetched(&server, path, response).await, expected, "{path}");
+        }
+        assert!(elsewhere.requests().is_empty());
     }
 }

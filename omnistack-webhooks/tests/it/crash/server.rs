@@ -25,7 +25,7 @@ const ANSWERS: usize = 60;
 /// Requests at once.
 const CONNECTIONS: usize = 16;
 
-/// What a child writes before its address.
+/// The word that a child prints before its address.
 const LISTENING: &str = "listening on ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,7 +115,7 @@ on_each_database! {
         assert_eq!(unanswered, Vec::<String>::new());
         let processed = async {
             while stored_ids(&app, &["processed"]).await != all {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         expect_soon("the end of all webhooks", processed).await;

@@ -94,7 +94,7 @@ on_each_database! {
         assert!(publisher(&app).publish_once_in(&mut tx, &ParcelSent { number: 1 }, key).await.is_err());
     }
 
-    /// With a database for each tenant, events are relayed to the app's database, each once.
+    /// Events of tenant databases are relayed to the app's database, each once.
     async fn events_of_tenant_databases_are_relayed(database: TestDatabase) {
         let app = start(database.with_tenant_databases(), |app| app).await;
         let owner = app.user();

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use omnistack_core::webhook::{InboundWebhook, SourceEvent, WebhookRequest, WebhookSources};
+use omnistack_core::{
+    app::AppBuilder,
+    crypto::KeyRing,
+    webhook::{InboundWebhook, SourceEvent, WebhookRequest, WebhookSources},
+};
 use omnistack_testkit::{
     TestApp, TestDatabase,
     mock_server::{MockResponse, MockServer},
 };
+use omnistack_webhooks::Webhooks;
 use serde_json::{Value, json};
 
 use super::{START, source, start};
@@ -71,6 +76,28 @@ async fn errors_of_stripe_have_no_secrets() {
     let app = stripe(&server).await;
     let error = source(&app, "stripe").missed(app.clock().clock().now()).await.unwrap_err().to_string();
     assert!(error.contains("401") && !error.contains("rk_test"), "{error}");
+}
+
+#[tokio::test]
+async fn in_production_a_private_address_is_asked_only_in_an_allowed_network() {
+    for (networks, status, requests) in [("10.1.0.0/16", 502, 0), ("10.1.0.0/16,127.0.0.1/32", 200, 1)] {
+        let server = MockServer::start().await;
+        let page = json!({ "data": [], "has_more": false }).to_string();
+        server.expect("GET", "/v1/events").times(..).reply(MockResponse::json(200, page));
+        let settings = |app: AppBuilder| {
+            app.set("APP_ENV", "production")
+                .set("PUBLIC_URL", "https://app.example.com")
+                .set("SECRET_KEYS", KeyRing::new_key("test"))
+                .set("WEBHOOKS_STRIPE_SECRETS", "whsec_1")
+                .set("WEBHOOKS_STRIPE_API_KEY", "rk_test_1")
+                .set("WEBHOOKS_STRIPE_API_URL", server.url())
+                .set("HTTP_CLIENT_ALLOWED_NETWORKS", networks)
+                .with(Webhooks::from_env())
+        };
+        let app = TestApp::start(TestDatabase::sqlite(), settings).await;
+        app.operator().post("/api/v1/admin/webhooks/sources/stripe/poll", json!({})).await.expect(status);
+        assert_eq!(server.requests().len(), requests, "{networks}");
+    }
 }
 
 #[tokio::test]

@@ -123,6 +123,6 @@ async fn a_client_that_hangs_up_is_noticed() {
     peer.send("GET /held HTTP/1.1\r\nhost: test\r\n\r\n").await;
     assert_eq!(wire.noticed().await, "held");
     drop(peer);
-    assert_eq!(wire.noticed().await, "dropped", "nobody waits for the answer");
+    assert_eq!(wire.noticed().await, "dropped", "no client waits for the answer");
     assert_eq!(RawClient::connect(listening.address).await.get("/health").await.status, 200);
 }
