@@ -123,10 +123,12 @@ impl Debug for Refusal {
 }
 
 /// Returns the texts of the latest turn, which no earlier call has checked: of the messages of these roles after the
-/// last message of the model.
+/// last answer of the model. An answer at the end of the conversation, which the model shall continue, is none.
 pub(crate) fn latest_texts<'a>(request: &'a ChatRequest, roles: &'a [Role]) -> impl Iterator<Item = &'a str> {
-    let last_answer = request.messages.iter().rposition(|message| message.role == Role::Assistant);
-    let latest = request.messages.iter().skip(last_answer.map_or(0, |position| position + 1));
+    let is_answer = |message: &Message| message.role == Role::Assistant;
+    let end = request.messages.iter().rposition(|message| !is_answer(message)).map_or(0, |position| position + 1);
+    let last_answer = request.messages[..end].iter().rposition(is_answer);
+    let latest = request.messages[..end].iter().skip(last_answer.map_or(0, |position| position + 1));
     latest.filter(move |message| roles.contains(&message.role)).flat_map(texts)
 }
 

@@ -136,7 +136,10 @@ fn describe(
     if let (Some(last), Some(replaced)) = (last, request.messages.get(end)) {
         messages.push(json!({ "role": replaced.role, "name": replaced.name, "parts": last }));
     }
-    let tools = request.tools.iter().map(|tool| json!([tool.name, tool.description, tool.parameters, tool.strict]));
+    let tools = request
+        .tools
+        .iter()
+        .map(|tool| json!([tool.name, tool.description, tool.parameters, tool.strict, tool.is_strict_by_default]));
     let choice = match &request.tool_choice {
         ToolChoice::Auto => json!("auto"),
         ToolChoice::None => json!("none"),
@@ -271,6 +274,14 @@ mod tests {
                 request.messages.push(Message::tool_results([result]));
             }),
             ("tool", |request| request.tools.push(Tool::new("t", "", json!({ "a": 1, "b": 2 })))),
+            ("strict tool", |request| {
+                request.tools.push(Tool::new("t", "", json!({ "a": 1, "b": 2 })));
+                request.tools[0].strict = true;
+            }),
+            ("tool that is strict by default", |request| {
+                request.tools.push(Tool::new("t", "", json!({ "a": 1, "b": 2 })));
+                (request.tools[0].strict, request.tools[0].is_strict_by_default) = (true, true);
+            }),
             ("tool choice", |request| request.tool_choice = ToolChoice::Required),
             ("named tool", |request| request.tool_choice = ToolChoice::Named("required".into())),
             ("parallel", |request| request.parallel_tool_calls = Some(false)),

@@ -215,12 +215,16 @@ pub struct Tool {
     pub parameters: Value,
     /// Whether the provider guarantees that the arguments match the schema.
     pub strict: bool,
+    /// Whether the tool is strict only by default, because its request does not say otherwise. Providers at which a
+    /// request can have few strict tools don't get it as one.
+    pub(crate) is_strict_by_default: bool,
 }
 
 impl Tool {
     /// Creates a tool.
     pub fn new(name: impl Into<String>, description: impl Into<String>, parameters: Value) -> Self {
-        Self { name: name.into(), description: description.into(), parameters, strict: false }
+        let (name, description) = (name.into(), description.into());
+        Self { name, description, parameters, strict: false, is_strict_by_default: false }
     }
 }
 

@@ -60,7 +60,10 @@ impl Guardrail for PiiRedactor {
 fn redact_parts(parts: &mut [Part]) {
     for part in parts {
         match part {
-            Part::Text { text, .. } => {
+            // Signed reasoning stays as it is, because its provider verifies it.
+            Part::Text { text, .. }
+            | Part::Refusal(text)
+            | Part::Reasoning { text, signature: None, redacted: None } => {
                 if let Some(redacted) = PiiRedactor::redact(text) {
                     *text = redacted;
                 }
@@ -182,7 +185,29 @@ fn passes_luhn(digits: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use omnistack_core::{clock::Clock, id::Id};
+
     use super::*;
+    use crate::chat::{Message, ToolResult};
+
+    #[tokio::test]
+    async fn texts_of_all_kinds_are_redacted() {
+        let reasoning = |text: &str, signature: Option<&str>| Part::Reasoning {
+            text: text.into(),
+            signature: signature.map(Into::into),
+            redacted: None,
+        };
+        let conversation = |text: &str, signed: &str| {
+            let refusal = Part::Refusal(text.into());
+            let answer = vec![reasoning(text, None), reasoning(signed, Some("s")), Part::text(text), refusal];
+            let results = Message::tool_results([ToolResult::text("1", text)]);
+            ChatRequest::new("m", [Message::user(text), Message::new(Role::Assistant, answer), results])
+        };
+        let mut request = conversation("ada@example.org", "ada@example.org");
+        let caller = AiCaller::of_tenant(Id::new(Clock::system().now()));
+        PiiRedactor::default().check_input(&caller, &mut request).await.unwrap();
+        assert_eq!(request, conversation("[email]", "ada@example.org"));
+    }
 
     #[test]
     fn personal_data_is_replaced() {

@@ -52,14 +52,14 @@ pub(super) struct EmbeddingsRequest(#[garde(skip)] Map<String, Value>);
 impl PartialSchema for EmbeddingsRequest {
     fn schema() -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);
-        let texts = ArrayBuilder::new().items(text().min_length(Some(1)));
-        let texts = texts.min_items(Some(1)).max_items(Some(MAX_TEXTS_PER_REQUEST));
+        let input = || text().min_length(Some(1)).max_length(Some(MAX_TEXT_BYTES));
+        let inputs = ArrayBuilder::new().items(input()).min_items(Some(1)).max_items(Some(MAX_TEXTS_PER_REQUEST));
         ObjectBuilder::new()
             .schema_type(Type::Object)
             .description(Some("A request in OpenAI's form."))
             .property("model", text().min_length(Some(1)).max_length(Some(MAX_MODEL_BYTES)))
             .required("model")
-            .property("input", OneOfBuilder::new().item(text().min_length(Some(1))).item(texts))
+            .property("input", OneOfBuilder::new().item(input()).item(inputs))
             .required("input")
             .property("encoding_format", text().enum_values(Some(["float", "base64"])))
             .property("dimensions", ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)))

@@ -175,8 +175,10 @@ fn parse_tool(path: String, tool: Value, form: ToolForm) -> Result<Tool, FieldPr
         Some(schema @ Value::Object(_)) => schema,
         Some(_) => return Err(function.problem("parameters", "must be a JSON schema")),
     };
-    let strict = function.boolean("strict")?.unwrap_or(form.is_strict_by_default());
-    Ok(Tool { name, description, parameters, strict })
+    let strict = function.boolean("strict")?;
+    let is_strict_by_default = strict.is_none() && form.is_strict_by_default();
+    let strict = strict.unwrap_or(is_strict_by_default);
+    Ok(Tool { name, description, parameters, strict, is_strict_by_default })
 }
 
 fn parse_tool_choice(body: &mut ObjectFields, form: ToolForm) -> Result<ToolChoice, FieldProblem> {

@@ -247,7 +247,8 @@ async fn headers_of_the_document_are_allowed_to_browsers() {
 }
 
 /// Strings of request bodies that have no `maxLength`, by a part of their place, with the reason.
-const UNLIMITED_STRINGS: [(&str, &str); 6] = [
+const UNLIMITED_STRINGS: [(&str, &str); 7] = [
+    ("createResponse.", "all texts together have a limit, `AI_MAX_TEXT_BYTES`"),
     ("FeatureFlag.", "the definition is checked and limited as a whole"),
     (".sha256", "its pattern has a fixed length"),
     (".tags[]", "tags are checked one by one"),
@@ -305,10 +306,11 @@ async fn strings_of_request_bodies_have_a_limit() {
 }
 
 /// Objects of request bodies that may have other fields, by the start of their place, with the reason.
-const OPEN_OBJECTS: [(&str, &str); 5] = [
+const OPEN_OBJECTS: [(&str, &str); 6] = [
     ("aiChat", "the fields of OpenAI's requests are read one by one, and unknown ones are 422"),
     ("createChatCompletion", "OpenAI's clients may send fields of newer versions"),
     ("createEmbeddings", "OpenAI's clients may send fields of newer versions"),
+    ("createResponse", "OpenAI's clients may send fields of newer versions"),
     ("reportUsage application/cloudevents", "CloudEvents may have extensions"),
     ("uploadFile multipart/form-data", "a form"),
 ];

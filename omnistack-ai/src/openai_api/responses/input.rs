@@ -32,6 +32,9 @@ pub(super) fn parse_input(input: Option<Value>) -> Result<Vec<Message>, FieldPro
     for (index, item) in items.into_iter().enumerate() {
         add_item(&mut messages, ObjectFields::of(format!("input[{index}]"), item)?)?;
     }
+    if messages.is_empty() {
+        return Err(FieldProblem::new("input", "must have an item with content"));
+    }
     Ok(messages)
 }
 
@@ -226,7 +229,9 @@ mod tests {
         ] {
             assert_eq!(parse_input(Some(json!([item]))).unwrap_err().param, expected, "{item}");
         }
-        for input in [None, Some(json!([])), Some(json!({}))] {
+        let without_content =
+            json!([{ "role": "user", "content": [] }, { "type": "reasoning", "id": "rs_1", "summary": [] }]);
+        for input in [None, Some(json!([])), Some(json!({})), Some(without_content)] {
             assert_eq!(parse_input(input).unwrap_err().param, "input");
         }
     }

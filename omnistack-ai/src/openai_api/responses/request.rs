@@ -139,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::chat::{OutputFormat, ReasoningEffort, ToolChoice};
+    use crate::chat::{OutputFormat, ReasoningEffort, Tool, ToolChoice};
 
     fn parse(more: Value) -> Result<ResponseCall, FieldProblem> {
         let mut body = json!({ "model": "m", "input": "hi" });
@@ -164,6 +164,7 @@ mod tests {
             "tools": [
                 { "type": "function", "name": "f", "description": "d", "parameters": { "type": "object" } },
                 { "type": "function", "name": "g", "strict": false },
+                { "type": "function", "name": "h", "strict": true },
             ],
             "tool_choice": { "type": "function", "name": "f" },
             "parallel_tool_calls": false,
@@ -185,8 +186,9 @@ mod tests {
         assert_eq!(request.messages, [Message::system("Be brief."), Message::user("hi")]);
         assert_eq!(request.max_output_tokens, Some(7));
         assert_eq!((request.temperature, request.top_p), (Some(0.0), Some(0.5)));
-        let tools: Vec<_> = request.tools.iter().map(|tool| (tool.name.as_str(), tool.strict)).collect();
-        assert_eq!(tools, [("f", true), ("g", false)], "functions are strict unless they say otherwise");
+        let strict = |tool: &Tool| (tool.strict, tool.is_strict_by_default);
+        let tools: Vec<_> = request.tools.iter().map(strict).collect();
+        assert_eq!(tools, [(true, true), (false, false), (true, false)], "functions are strict by default");
         assert_eq!(request.tool_choice, ToolChoice::Named("f".into()));
         assert_eq!(request.parallel_tool_calls, Some(false));
         assert!(matches!(request.output, OutputFormat::JsonSchema { strict: false, .. }));

@@ -19,6 +19,10 @@ const DEFAULT_MAX_OUTPUT_TOKENS: u64 = 8192;
 /// Largest temperature of the API. OpenAI's is 2.
 const MAX_TEMPERATURE: f64 = 1.0;
 
+/// Maximum number of strict tools of a request. The API refuses more. It also refuses a smaller number whose schemas are
+/// large, so tools are not strict only by default.
+const MAX_STRICT_TOOLS: usize = 20;
+
 /// Fields of the API that a request can set itself. Fields that lead to resources of the account, let the provider call
 /// other services, or change the price are not among them.
 const ACCEPTED_FIELDS: [&str; 3] = ["cache_control", "thinking", "top_k"];
@@ -49,7 +53,15 @@ pub(super) fn encode(provider: &str, request: &ChatRequest, stream: bool) -> Res
     }
     body.insert("messages".to_owned(), messages.into());
     if !request.tools.is_empty() {
-        let tools = request.tools.iter().map(|tool| encode_tool(provider, tool, &mut warnings));
+        let is_strict = |tool: &&Tool| tool.strict && !tool.is_strict_by_default;
+        let may_be_strict = request.tools.iter().filter(is_strict).count() <= MAX_STRICT_TOOLS;
+        if !may_be_strict {
+            warnings.push(format!("the provider guarantees the arguments of at most {MAX_STRICT_TOOLS} tools"));
+        }
+        let tools = request.tools.iter().map(|tool| {
+            let strict = may_be_strict && is_strict(&tool);
+            encode_tool(provider, tool, strict, &mut warnings)
+        });
         body.insert("tools".to_owned(), tools.collect::<Result<Vec<_>, _>>()?.into());
         body.extend(tool_choice(request).map(|choice| ("tool_choice".to_owned(), choice)));
     }
@@ -161,14 +173,13 @@ fn tool_choice(request: &ChatRequest) -> Option<Value> {
     Some(choice)
 }
 
-fn encode_tool(provider: &str, tool: &Tool, warnings: &mut Vec<String>) -> Result<Value, LlmError> {
-    let translated =
-        if tool.strict { translate(&tool.parameters, SchemaDialect::Anthropic) } else { Err(String::new()) };
+fn encode_tool(provider: &str, tool: &Tool, strict: bool, warnings: &mut Vec<String>) -> Result<Value, LlmError> {
+    let translated = if strict { translate(&tool.parameters, SchemaDialect::Anthropic) } else { Err(String::new()) };
     let is_strict = translated.is_ok();
     let schema = match translated {
         Ok(schema) => schema,
         Err(reason) => {
-            if tool.strict {
+            if strict {
                 warnings.push(format!("the provider does not guarantee the arguments of `{}`: {reason}", tool.name));
             }
             let parameters = if tool.parameters.is_object() { tool.parameters.clone() } else { json!({}) };

@@ -133,7 +133,7 @@ fn encode_tool(provider: &str, tool: &Tool, warnings: &mut Vec<String>) -> Resul
     if !tool.description.is_empty() {
         encoded["description"] = json!(tool.description);
     }
-    if tool.strict {
+    if tool.strict && !tool.is_strict_by_default {
         warnings.push(format!("the provider does not guarantee the arguments of `{}`", tool.name));
     }
     let has_parameters = tool.parameters.as_object().is_some_and(|schema| {

@@ -106,8 +106,9 @@ pub(crate) fn unsupported(name: &str) -> String {
 }
 
 fn encode_tool(quirks: &Quirks, tool: &Tool, warnings: &mut Vec<String>) -> Value {
-    let StrictSchema { schema, strict } =
-        StrictSchema::new(quirks, &tool.parameters, tool.strict, &tool.name, warnings);
+    // Other servers may refuse a field that the request does not have.
+    let strict = tool.strict && (quirks.strict_schemas || !tool.is_strict_by_default);
+    let StrictSchema { schema, strict } = StrictSchema::new(quirks, &tool.parameters, strict, &tool.name, warnings);
     let mut function = json!({"name": tool.name, "parameters": schema});
     if !tool.description.is_empty() {
         function["description"] = json!(tool.description);

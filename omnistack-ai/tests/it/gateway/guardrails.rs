@@ -73,6 +73,18 @@ async fn instructions_that_a_tool_returns_are_refused() {
     assert_eq!(refusal(injected.unwrap_err()).code(), "CONTENT_REFUSED");
 }
 
+/// The beginning of an answer, which the model shall continue, does not hide the message before it.
+#[tokio::test]
+async fn content_before_a_begun_answer_is_refused() {
+    let (first, second) = (TestLlm::new("fake", []), TestLlm::new("second", []));
+    let app =
+        start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app, ai.guardrail(ContentModeration::new(Words))))
+            .await;
+    let request = ChatRequest::new(ROUTE, [Message::user("a bad text"), Message::assistant("It is")]);
+    let refused = gateway(&app).complete(tenant(), request, options()).await;
+    assert_eq!(refusal(refused.unwrap_err()).code(), "CONTENT_REFUSED");
+}
+
 #[tokio::test]
 async fn a_refused_answer_is_paid_and_no_part_of_it_is_seen() {
     let (first, second) =

@@ -180,6 +180,26 @@ fn tools_have_schemas_and_choices() {
         let (body, _) = encoded(&request);
         assert_eq!(body.get("tool_choice").cloned().unwrap_or_default(), expected);
     }
+    let stated = |number: usize| {
+        let mut tool = Tool::new(format!("t{number}"), "", schema.clone());
+        tool.strict = true;
+        tool
+    };
+    let by_default = |number: usize| {
+        let mut tool = stated(number);
+        tool.is_strict_by_default = true;
+        tool
+    };
+    for (tools, strict, warned) in [
+        ((0..20).map(stated).collect::<Vec<_>>(), 20, 0),
+        ((0..21).map(stated).collect(), 0, 1),
+        ((0..30).map(by_default).collect(), 0, 0),
+        ((0..30).map(by_default).chain([stated(30)]).collect(), 1, 0),
+    ] {
+        let (body, warnings) = encoded(&tools.into_iter().fold(ChatRequest::new("m", []), ChatRequest::tool));
+        let found = body["tools"].as_array().unwrap().iter().filter(|tool| tool["strict"] == true).count();
+        assert_eq!((found, warnings.len()), (strict, warned), "{warnings:?}");
+    }
     let mut remote = ChatRequest::new("m", [Message::user("Hi")]);
     remote = remote.tool(Tool::new("f", "", json!({"$ref": "https://example.com/schema"})));
     assert_eq!(codec().encode(&remote, false).unwrap_err().kind, LlmErrorKind::InvalidRequest);

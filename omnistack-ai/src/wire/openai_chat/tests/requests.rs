@@ -82,6 +82,14 @@ fn quirks_change_what_is_sent() {
         assert_eq!(request.body.get("reasoning").is_some(), is_sent);
         assert_eq!(request.warnings.len(), 2 - usize::from(is_sent), "{:?}", request.warnings);
     }
+    for (quirks, by_default, is_sent) in
+        [(Quirks::OPENAI, true, true), (Quirks::COMPATIBLE, true, false), (Quirks::COMPATIBLE, false, true)]
+    {
+        let mut request = full_request();
+        request.tools[0].is_strict_by_default = by_default;
+        let function = encode(quirks, &request).body["tools"][0]["function"].clone();
+        assert_eq!(function.get("strict").is_some(), is_sent, "{function}");
+    }
     let quirks = Quirks { accepts_stream_options: false, ..Quirks::COMPATIBLE };
     let request = codec(quirks).encode(&ChatRequest::new("m", []), true).unwrap();
     assert_eq!(request.body, json!({"model": "m", "messages": [], "stream": true}));
