@@ -57,6 +57,8 @@ pub mod api_key;
 mod counts;
 mod error;
 mod federation;
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity_cache;
 mod lockout;
 mod mail;

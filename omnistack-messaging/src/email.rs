@@ -48,6 +48,8 @@ pub use sendgrid::SendGrid;
 pub use settings::{EmailProviderName, EmailSettings};
 pub use smtp::Smtp;
 
+pub(crate) use bounces::parse_webhooks;
+
 pub use crate::{
     outbox::{MessageId, MessageInfo, MessageMarker, MessageState},
     suppression::{Suppression, SuppressionReason},

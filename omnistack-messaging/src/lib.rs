@@ -27,6 +27,9 @@ pub mod contact;
 #[cfg(feature = "email")]
 pub mod email;
 #[cfg(any(feature = "email", feature = "sms"))]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(any(feature = "email", feature = "sms"))]
 pub mod outbox;
 #[cfg(feature = "sms")]
 pub mod sms;

@@ -58,6 +58,7 @@ pub use sender::SmsSender;
 pub use settings::{SmsProviderName, SmsSettings};
 pub use signature::twilio_signature;
 pub use twilio::{Twilio, TwilioCredentials, TwilioFrom};
+pub(crate) use webhook::parse_webhooks;
 
 pub use crate::{
     outbox::{MessageId, MessageInfo, MessageState},

@@ -52,6 +52,13 @@ pub(crate) fn register(registry: &mut Registry) {
     }
 }
 
+/// Translates a webhook as one of each source, for fuzz targets.
+pub(crate) fn translate_all(webhook: &InboundWebhook) {
+    for (_, translate) in TRANSLATIONS {
+        _ = translate(webhook);
+    }
+}
+
 /// A unified event.
 #[derive(Clone, Debug, PartialEq)]
 enum UnifiedEvent {

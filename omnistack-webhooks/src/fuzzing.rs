@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use http::HeaderMap;
 use omnistack_core::{
     clock::Timestamp,
-    webhook::{SourceEvent, StandardHeaders, StandardSecret, WebhookRequest, WebhookSource},
+    webhook::{InboundWebhook, SourceEvent, StandardHeaders, StandardSecret, WebhookRequest, WebhookSource},
 };
 
 pub use crate::sources::fuzzing::{bodies, headers};
@@ -32,6 +32,13 @@ fn describe_with(source: &dyn WebhookSource, request: &WebhookRequest<'_>) {
 
 fn assert_valid(event: &SourceEvent) {
     assert!(event.validate().is_ok(), "{event:?}");
+}
+
+/// Translates an event of this type to a unified event, as that of each provider.
+pub fn bridge(kind: &str, body: &[u8]) {
+    let headers = HeaderMap::new();
+    let (request, event) = (request(&headers, body), SourceEvent::new("fuzz", kind));
+    crate::bridge::translate_all(&InboundWebhook::new("fuzz", event, None, &request));
 }
 
 /// Verifies a notification of the App Store, whose certificates must lead to `root`, and describes it.

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: runs the fuzz targets of `omnistack-webhooks` and `omnistack-ai` with cargo-fuzz and libFuzzer.
+//! `cargo xtask fuzz`: runs the fuzz targets of webhooks and of `omnistack-ai` with cargo-fuzz and libFuzzer.
 //!
 //! Needs a C++ compiler. It does not need a nightly Rust, because it uses no sanitizer: the crates have no unsafe code,
 //! so the targets look for panics, overflows, endless loops and memory.
@@ -18,7 +18,7 @@ const INPUT_TIMEOUT_SECONDS: u64 = 10;
 /// Largest generated input, in bytes. A notification of the App Store has about 10 KiB.
 const MAX_INPUT_BYTES: usize = 16 * 1024;
 
-/// The package with the targets of omnistack-webhooks.
+/// The package with the targets of all that receives webhooks.
 const WEBHOOKS: &str = "omnistack-webhooks/fuzz";
 /// The package with the targets of omnistack-ai.
 const AI: &str = "omnistack-ai/fuzz";
@@ -30,8 +30,12 @@ const TARGETS: &[Target] = &[
     Target("apple", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/apple"),
     Target("certificate", WEBHOOKS, "omnistack-webhooks/tests/data/apple"),
     Target("google", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/google"),
+    Target("mail", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/mail"),
+    Target("payments", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/payments"),
+    Target("sms", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/sms"),
     Target("sources", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/sources"),
     Target("standard", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/standard"),
+    Target("users", WEBHOOKS, "omnistack-webhooks/fuzz/seeds/users"),
     Target("anthropic", AI, "omnistack-ai/fuzz/seeds/anthropic"),
     Target("gemini", AI, "omnistack-ai/fuzz/seeds/gemini"),
     Target("openai_chat", AI, "omnistack-ai/fuzz/seeds/openai_chat"),

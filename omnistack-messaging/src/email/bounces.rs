@@ -5,6 +5,7 @@ mod event;
 mod signature;
 mod webhook;
 
+pub(crate) use webhook::parse_webhooks;
 pub(super) use webhook::{WebhookKeys, register};
 
 use std::time::Duration;

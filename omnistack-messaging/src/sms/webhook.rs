@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use axum::extract::State;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Url;
 use secrecy::SecretString;
@@ -97,6 +98,23 @@ impl WebhookSource for TwilioSource {
         let header = (HeaderName::from_static("x-twilio-signature"), HeaderValue::try_from(signature).ok()?);
         Some(HeaderMap::from_iter([header]))
     }
+}
+
+/// Verifies a request, describes it, and reads what it reports, for fuzz targets.
+///
+/// # Panics
+/// Panics if the description is not valid.
+pub(crate) fn parse_webhooks(request: &WebhookRequest<'_>) {
+    let Ok(url) = Url::parse(request.url) else { return };
+    let source = TwilioSource { token: "token".into(), url };
+    _ = source.verify(request).now_or_never();
+    _ = source.sign(request);
+    if let Ok(event) = source.describe(request) {
+        assert!(event.validate().is_ok(), "{event:?}");
+    }
+    let event = TwilioEvent::read(request.url, request.body);
+    _ = delivery_report(&event, message_id_from_query(request.url));
+    _ = number(event.value("From"));
 }
 
 /// The handler that applies delivery reports and opt-outs.

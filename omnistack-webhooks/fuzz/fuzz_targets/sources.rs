@@ -1,4 +1,5 @@
-//! The other sources: lines of headers, an empty line, and the body. The first line is a header or a URL by itself.
+//! The other sources, and the unified events made of theirs: lines of headers, an empty line, and the body. The first
+//! line is a header or a URL by itself.
 
 #![no_main]
 
@@ -11,4 +12,5 @@ fuzz_target!(|input: &[u8]| {
     fuzzing::headers(first);
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     fuzzing::bodies(header("id"), header("type"), body);
+    fuzzing::bridge(header("type").unwrap_or_default(), body);
 });

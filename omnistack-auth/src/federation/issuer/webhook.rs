@@ -94,16 +94,29 @@ impl WebhookSource for IdentityProviderSource {
     }
 
     fn describe(&self, request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
-        let id = StandardHeaders::read(request.headers)?.id;
-        let message: WebhookMessage = request.json()?;
-        let occurred_at = message.occurred_at();
-        let is_object = |subject: &&str| subject.len() <= MAX_OBJECT_BYTES && is_plain_name(subject);
-        let subject = message.user_id().filter(is_object).map(str::to_owned);
-        Ok(SourceEvent::new(id, message.kind).object(subject).occurred_at(occurred_at))
+        describe(request)
     }
 
     fn sign(&self, request: &WebhookRequest<'_>) -> Option<HeaderMap> {
         self.secrets().first()?.sign_request(request)
+    }
+}
+
+/// Describes the event in a request.
+fn describe(request: &WebhookRequest<'_>) -> Result<SourceEvent, WebhookRejection> {
+    let id = StandardHeaders::read(request.headers)?.id;
+    let message: WebhookMessage = request.json()?;
+    let occurred_at = message.occurred_at();
+    let is_object = |subject: &&str| subject.len() <= MAX_OBJECT_BYTES && is_plain_name(subject);
+    let subject = message.user_id().filter(is_object).map(str::to_owned);
+    Ok(SourceEvent::new(id, message.kind).object(subject).occurred_at(occurred_at))
+}
+
+/// Describes the event in a request, and reads it as one of each provider, for fuzz targets.
+pub(crate) fn parse_all(request: &WebhookRequest<'_>) {
+    _ = describe(request);
+    for provider in [WebhookProvider::Clerk, WebhookProvider::Supabase] {
+        _ = UserEvent::read(provider, request.body);
     }
 }
 

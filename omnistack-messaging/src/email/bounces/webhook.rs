@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::extract::State;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
@@ -159,6 +160,21 @@ impl WebhookSource for SendGridSource {
         request.json::<Vec<IgnoredAny>>()?;
         Ok(SourceEvent::new(Sha256::digest(request.body).to_string(), "batch"))
     }
+}
+
+/// Verifies a request with a key of each provider, describes it, and reads the events, for fuzz targets.
+pub(crate) fn parse_webhooks(key: &str, request: &WebhookRequest<'_>) {
+    let parse = |source: &dyn WebhookSource, read: ReadEvents| {
+        _ = source.verify(request).now_or_never();
+        if let Ok(event) = source.describe(request) {
+            _ = read(&InboundWebhook::new("fuzz", event, None, request));
+        }
+    };
+    if let Ok(secret) = StandardSecret::parse(key) {
+        parse(&ResendSource(secret), event::resend);
+    }
+    let key = signature::sendgrid_key(key).unwrap_or_default();
+    parse(&SendGridSource(key.into()), event::sendgrid);
 }
 
 /// The handler that puts addresses on the suppression list.
