@@ -63,6 +63,8 @@ pub(crate) fn register(registry: &mut Registry, host: Option<Arc<dyn CodeHost>>)
                 realtime: ctx.get()?,
                 audit: ctx.get()?,
                 gateway: ctx.get()?,
+                usage: ctx.get()?,
+                entitlements: ctx.get()?,
                 hosts: hosts.clone(),
                 policy: settings.policy(),
                 settings: settings.clone(),

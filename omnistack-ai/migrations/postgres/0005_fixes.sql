@@ -41,6 +41,8 @@ create table omni_ai_fixes (
 );
 create index omni_ai_fixes_of_finding on omni_ai_fixes (tenant_id, finding_id, id);
 create index omni_ai_fixes_finding_id on omni_ai_fixes (finding_id);
+-- Ids are ordered by time, so the fixes of a month are a range of this index.
+create index omni_ai_fixes_of_tenant on omni_ai_fixes (tenant_id, id);
 create index omni_ai_fixes_in_progress on omni_ai_fixes (tenant_id, updated_at)
     where status in ('queued', 'generating', 'applying', 'opening_pull_request');
 select omnistack_protect('omni_ai_fixes');

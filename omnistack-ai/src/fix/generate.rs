@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnistack_core::{
+    clock::Timestamp,
     crypto::Sha256,
     data_environment::DataEnvironment,
     http::Error,
     identity::TenantId,
     jobs::{Job, JobContext, JobError},
+    usage::{UsageEvent, meters},
 };
 use serde::{Deserialize, Serialize};
 
@@ -123,11 +125,24 @@ impl GenerateFix {
         }
         let event = FixEvent::Proposed { proposal: Box::new(proposal) };
         let record = fixes.record(&mut tx, record, &event, None).await?;
+        let used = self.usage_event(&record.state, fixes.now());
         if is_approved {
             let event = FixEvent::Approved { by: FixApprover::Rule, patch_hash };
             fixes.record(&mut tx, record, &event, None).await?;
         }
+        // Last, because other transactions of the tenant that record usage wait for the commit.
+        fixes.0.usage.record_in(&mut tx, [used]).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Returns the usage of a fix that is proposed.
+    fn usage_event(&self, state: &FixState, at: Timestamp) -> UsageEvent {
+        let event = UsageEvent::new(self.tenant, meters::AI_FIXES, 1, at).once("fixes", self.fix.to_string());
+        let event = event.category(state.model.clone()).api_key(state.api_key);
+        match state.requested_by {
+            Some(user) => event.user(user),
+            None => event,
+        }
     }
 
     async fn generate(

@@ -122,6 +122,8 @@ struct QueuedFix {
 #[utoipa::path(post, path = "/generate/{result_id}", operation_id = "generate_fix",
     params(("result_id" = String, Path, format = Uuid, description = "The result."), GenerateFixQuery), responses(
     (status = 202, description = "The fix is queued.", body = QueuedFix),
+    (status = 402, description = "`PLAN_LIMIT_REACHED`: the plan allows no further fix this month (`ai_fixes`).",
+        body = ErrorEnvelope),
     (status = 404, description = "The tenant has no such result.", body = ErrorEnvelope),
     (status = 422, description = "`FIX_FORBIDDEN`: the policy protects the file.", body = ErrorEnvelope),
     (status = 429, description = "`TOO_MANY_FIXES`: too many fixes wait.", body = ErrorEnvelope)),

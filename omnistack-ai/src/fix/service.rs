@@ -7,10 +7,11 @@ use omnistack_core::{
     clock::{Clock, Timestamp},
     db::{Db, Tx},
     http::{Error, FieldError, StatusCode},
-    identity::{Identity, TenantId, UserId},
+    identity::{Entitlements, Identity, TenantId, UserId},
     jobs::{Jobs, NewJob},
     metrics::AI_FIXES,
     realtime::{RealtimeChannel, RealtimePublisher},
+    usage::{UsageSink, meters},
 };
 use serde_json::json;
 
@@ -25,7 +26,10 @@ use super::{
     state::{DeliveryTarget, FixApprover, FixEvent, FixStatus},
     store::{self, FixRecord},
 };
-use crate::gateway::AiGateway;
+use crate::{
+    accounting::{BudgetPeriod, first_id},
+    gateway::AiGateway,
+};
 
 /// Findings and fixes. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +43,8 @@ pub(super) struct FixParts {
     pub(super) realtime: RealtimePublisher,
     pub(super) audit: AuditLog,
     pub(super) gateway: AiGateway,
+    pub(super) usage: UsageSink,
+    pub(super) entitlements: Entitlements,
     pub(super) hosts: CodeHosts,
     pub(super) policy: FixPolicy,
     pub(super) settings: FixSettings,
@@ -167,7 +173,8 @@ impl Fixes {
     ///
     /// # Errors
     /// 404 if the tenant has no such finding, 422 if the policy protects its file, 429 `TOO_MANY_FIXES` if too many
-    /// fixes of the tenant wait.
+    /// fixes of the tenant wait, 402 `PLAN_LIMIT_REACHED` if the tenant has as many fixes of this month, proposed or
+    /// waiting, as the limit `ai_fixes` of its plan.
     pub(super) async fn generate(
         &self,
         caller: &Identity,
@@ -176,6 +183,7 @@ impl Fixes {
     ) -> Result<FixId, Error> {
         let tenant = caller.require_tenant()?;
         let (now, max_waiting) = (self.now(), self.0.settings.max_waiting);
+        let plan = self.0.entitlements.plan(tenant).await?;
         let mut tx = self.begin(tenant).await?;
         let found = store::finding(&mut tx, tenant, finding).await?.ok_or_else(no_finding)?;
         self.0.policy.check_path(&found.path).map_err(|reason| {
@@ -186,6 +194,9 @@ impl Fixes {
             let message = format!("{max_waiting} fixes wait for a model already; try again when some are ready");
             return Err(Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_FIXES", message));
         }
+        let first = first_id(BudgetPeriod::Month.start(now));
+        let count = async |tx: &mut Tx| store::count_since(tx, tenant, first).await;
+        self.0.entitlements.check_limit_in(&mut tx, &plan, tenant, meters::AI_FIXES, count).await?;
         let id = FixId::new(now);
         let model = self.0.settings.model.clone();
         let event = FixEvent::Queued { finding, provider, model, api_key: caller.api_key };

@@ -7,6 +7,7 @@ use omnistack_core::{
     http::Error,
     identity::{TenantId, UserId},
 };
+use uuid::Uuid;
 
 use super::{
     ledger::{BrokenLedger, FixLedgerEntry, FixLedgerHead, replay},
@@ -164,6 +165,15 @@ pub(super) async fn count_waiting(tx: &mut Tx, tenant: TenantId, limit: u32) -> 
         and status in ('queued', 'generating') limit $2) as waiting";
     let (count,): (i64,) = tx.query(sql).bind(tenant).bind(i64::from(limit)).fetch_one().await?;
     Ok(count)
+}
+
+/// Returns the number of fixes of a tenant with this id or a later one, without those for which no patch was proposed.
+pub(super) async fn count_since(tx: &mut Tx, tenant: TenantId, first: Uuid) -> Result<u64, db::Error> {
+    // A fix that has failed after its approval had a patch.
+    let sql = "select count(*) from omni_ai_fixes where tenant_id = $1 and id >= $2
+        and (status <> 'failed' or approved_at is not null)";
+    let (count,): (i64,) = tx.query(sql).bind(tenant).bind(first).fetch_one().await?;
+    Ok(count.unsigned_abs())
 }
 
 /// Adds the first event of a fix, and the fix.

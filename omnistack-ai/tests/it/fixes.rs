@@ -19,7 +19,10 @@ use omnistack_ai::{
     Ai, Call, ChatRequest, ChatResponse, ChatStream, FakeCodeHost, LlmError, LlmErrorKind, LlmProvider, Part,
     ProviderModel, StopKind, StopReason, TokenUsage,
 };
-use omnistack_core::realtime::{PublishRealtime, RealtimeMessage, RealtimePublisher};
+use omnistack_core::{
+    app::AppBuilder,
+    realtime::{PublishRealtime, RealtimeMessage, RealtimePublisher},
+};
 use omnistack_testkit::{TestApp, TestClient, TestDatabase};
 use serde_json::{Value, json};
 
@@ -105,13 +108,21 @@ struct Setup {
 }
 
 async fn start(database: TestDatabase, settings: &[(&str, &str)]) -> Setup {
+    start_with(database, settings, |app| app).await
+}
+
+async fn start_with(
+    database: TestDatabase,
+    settings: &[(&str, &str)],
+    more: impl FnOnce(AppBuilder) -> AppBuilder,
+) -> Setup {
     let (model, host, published) = (ScriptedModel::default(), FakeCodeHost::new(), Published::default());
     let ai = Ai::from_env().provider(model.clone()).code_host(host.clone());
     let realtime = RealtimePublisher::new(published.clone());
     let app = TestApp::start(database, |app| {
         let app = app.set("AI_FIX_MODEL", "fake-small");
         let app = settings.iter().fold(app, |app, (name, value)| app.set(*name, *value));
-        app.with(ai).replace(realtime)
+        more(app.with(ai).replace(realtime))
     })
     .await;
     Setup { app, model, host, published }

@@ -1,11 +1,12 @@
--- A row is a part of a limit that is held for work that is not done yet. Its units are in `reserved` of its window.
+-- A row is a part of a limit that is held for work that is not done yet. Its units are in `reserved` of its window. The
+-- columns of the window's key are compared as the window's are: otherwise, a join with windows can't use the index.
 create table omni_usage_reservations (
     id uuid primary key,
     tenant_id uuid not null,
-    environment text not null,
-    meter text not null,
+    environment text collate "C" not null,
+    meter text collate "C" not null,
     -- The window that it is a part of: `period` or `total`, and its start.
-    grain text not null,
+    grain text collate "C" not null,
     start timestamptz not null,
     units bigint not null check (units >= 0),
     created_at timestamptz not null,

@@ -1,8 +1,9 @@
--- A row is the part of a day's usage that is in reports to a payment provider.
+-- A row is the part of a day's usage that is in reports to a payment provider. The columns of the key are compared as
+-- those of `omni_usage_windows` are: otherwise, a join with windows can't use the index.
 create table omni_meter_days (
     tenant_id uuid not null,
-    environment text not null,
-    meter text not null,
+    environment text collate "C" not null,
+    meter text collate "C" not null,
     -- The start of the day of UTC.
     day timestamptz not null,
     -- In the smallest units of the meter.

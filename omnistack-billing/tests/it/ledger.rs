@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod collations;
 mod crash;
 mod deletion;
 mod late;

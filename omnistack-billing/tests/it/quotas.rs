@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod allowances;
+mod crash;
 mod invariant;
 mod plans;
 mod replicas;

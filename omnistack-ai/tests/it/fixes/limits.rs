@@ -2,16 +2,26 @@
 
 #![cfg(test)]
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use omnistack_core::jobs::{Job, JobContext, JobError, JobFilter};
+use omnistack_ai::LlmErrorKind;
+use omnistack_core::{
+    db::{self, Tx},
+    http::Error,
+    identity::{Entitlements, Plan, PlanSource, TenantId},
+    jobs::{Job, JobContext, JobError, JobFilter},
+    usage::{Decimal, UsageEvent, UsageRecorder, UsageSink},
+};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Setup, add_result, get, queue, start};
+use super::{PATCH, Setup, add_result, get, queue, start, start_with};
 
 /// The room's own jobs, as their crons enqueue them.
 #[derive(Serialize, Deserialize)]
@@ -40,7 +50,78 @@ impl Job for EndSilent {
     }
 }
 
+/// A plan that allows two fixes a month.
+struct TwoFixes;
+
+#[async_trait]
+impl PlanSource for TwoFixes {
+    async fn plan(&self, _: TenantId) -> Result<Arc<Plan>, Error> {
+        Ok(Arc::new(Plan::new("small").feature("*").limit("ai_fixes", 2)))
+    }
+}
+
+/// Keeps the usage that is recorded, when its transaction commits.
+#[derive(Clone, Default)]
+struct Recorded(Arc<Mutex<Vec<UsageEvent>>>);
+
+impl Recorded {
+    /// Returns the events of the meter `ai_fixes`.
+    fn fixes(&self) -> Vec<UsageEvent> {
+        self.0.lock().unwrap().iter().filter(|event| event.meter == "ai_fixes").cloned().collect()
+    }
+}
+
+#[async_trait]
+impl UsageRecorder for Recorded {
+    fn count(&self, event: UsageEvent) {
+        self.0.lock().unwrap().push(event);
+    }
+
+    async fn record_in(&self, tx: &mut Tx, events: Vec<UsageEvent>) -> Result<(), db::Error> {
+        let recorded = self.clone();
+        tx.on_commit(move || recorded.0.lock().unwrap().extend(events));
+        Ok(())
+    }
+}
+
 on_each_database! {
+    async fn a_plan_limits_the_fixes_of_a_month(database: TestDatabase) {
+        let recorded = Recorded::default();
+        let (usage, plans) = (UsageSink::new(recorded.clone()), Entitlements::new(TwoFixes));
+        let Setup { app, model, .. } = start_with(database, &[], |app| app.replace(usage).replace(plans)).await;
+        let user = app.user();
+        let result = add_result(&user, json!({})).await;
+        let first = queue(&user, &result).await;
+        model.answer(PATCH, 80);
+        app.run_jobs().await;
+        assert_eq!(get(&user, &first).await["status"], "proposed");
+        let [used] = recorded.fixes().try_into().unwrap();
+        assert_eq!((used.source.as_ref(), used.id.as_deref()), ("fixes", Some(first.as_str())));
+        assert_eq!((used.quantity, used.user), (Decimal::ONE, Some(user.identity().unwrap().user)));
+        assert_eq!(used.category.as_deref(), Some("fake-small"));
+
+        // A fix without a patch does not count.
+        let failed = queue(&user, &result).await;
+        model.fail(LlmErrorKind::InvalidRequest);
+        app.run_jobs().await;
+        assert_eq!(get(&user, &failed).await["status"], "failed");
+        assert_eq!(recorded.fixes().len(), 1);
+
+        // One that waits for a model does.
+        queue(&user, &result).await;
+        let path = format!("/api/v1/app/fixes/generate/{result}");
+        let refused = user.post(&path, json!({})).await.expect_error(402, "PLAN_LIMIT_REACHED").json();
+        let details = &refused["error"]["details"];
+        assert_eq!((&details["limit"], &details["used"]), (&json!("ai_fixes"), &json!(2)), "{refused}");
+        // Other tenants have fixes of their own.
+        let other = app.user();
+        let theirs = add_result(&other, json!({})).await;
+        queue(&other, &theirs).await;
+
+        app.clock().set("2030-02-01T00:00:00Z".parse().unwrap());
+        queue(&user, &result).await;
+    }
+
     async fn invalid_results_and_protected_files_are_refused(database: TestDatabase) {
         let Setup { app, .. } = start(database, &[("AI_FIX_MAX_WAITING", "1")]).await;
         let user = app.user();
