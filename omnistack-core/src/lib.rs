@@ -72,6 +72,9 @@ pub mod app_store;
 pub mod audit;
 #[cfg(feature = "backup")]
 pub mod backup;
+#[cfg(not(feature = "backup"))]
+#[path = "backup/settings.rs"]
+mod backup;
 #[cfg(feature = "billing-ports")]
 pub mod billing_notice;
 pub mod cache;

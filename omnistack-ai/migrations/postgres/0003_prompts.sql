@@ -32,6 +32,8 @@ create table omni_ai_prompt_labels (
     previous text,
     -- The feature flag whose variants decide between the versions. Null if only the weights do.
     flag text,
+    -- The flag before the last change. Null if there was none.
+    previous_flag text,
     updated_by uuid not null,
     updated_at timestamptz not null,
     primary key (name, label)

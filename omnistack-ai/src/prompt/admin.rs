@@ -273,8 +273,8 @@ async fn delete_label(
 
 /// Roll back a label of a prompt
 ///
-/// The label stands for the versions before its last change again, and keeps its flag. A second rollback undoes the
-/// first.
+/// The label stands for the versions before its last change again, with the flag that it had then. A second rollback
+/// undoes the first.
 #[utoipa::path(post, path = "/{name}/labels/{label}/rollback", operation_id = "roll_back_prompt_label",
     params(("name" = String, Path), ("label" = String, Path)), responses(
     (status = 200, body = PromptLabel),

@@ -41,7 +41,14 @@ impl Prompts {
         let note = "The first version.".to_owned();
         let version = PromptVersionSummary { version: 1, note, created_by: caller.user, created_at: now };
         let versions = vec![WeightedVersion { version: 1, weight: 1, variant: None }];
-        let label = PromptLabel { label: PRODUCTION.to_owned(), versions, previous: None, flag: None, updated_at: now };
+        let label = PromptLabel {
+            label: PRODUCTION.to_owned(),
+            versions,
+            previous: None,
+            flag: None,
+            previous_flag: None,
+            updated_at: now,
+        };
         let details = PromptVersionDetails { version: version.clone(), content };
         let mut tx = self.0.db.begin().await?;
         store::insert(&mut tx, &prompt).await?;
@@ -141,9 +148,9 @@ impl Prompts {
             let message = format!("a prompt has at most {MAX_LABELS_PER_PROMPT} labels; delete one first");
             return Err(Error::conflict("TOO_MANY_PROMPT_LABELS", message));
         }
-        let previous = known.map(|known| known.versions.clone());
-        let updated_at = self.0.clock.now();
-        let changed = PromptLabel { label: label.to_owned(), versions, previous, flag, updated_at };
+        let (previous, previous_flag) = known.map(|known| (known.versions.clone(), known.flag.clone())).unzip();
+        let (previous_flag, updated_at) = (previous_flag.flatten(), self.0.clock.now());
+        let changed = PromptLabel { label: label.to_owned(), versions, previous, flag, previous_flag, updated_at };
         store::put_label(&mut tx, name, &changed, caller.user).await?;
         let (versions, previous, flag) = (&changed.versions, &changed.previous, &changed.flag);
         let audited = json!({ "label": label, "versions": versions, "previous": previous, "flag": flag });
@@ -152,7 +159,7 @@ impl Prompts {
         Ok(changed)
     }
 
-    /// Returns a label to the versions that it had before its last change. It keeps its flag.
+    /// Returns a label to the versions and the flag that it had before its last change.
     ///
     /// # Errors
     /// 404 if there is no such prompt or label, 409 `NO_PREVIOUS_PROMPT_VERSION` if the label has not changed.
@@ -165,9 +172,10 @@ impl Prompts {
             return Err(Error::conflict("NO_PREVIOUS_PROMPT_VERSION", message));
         };
         changed.previous = Some(std::mem::replace(&mut changed.versions, previous));
+        std::mem::swap(&mut changed.flag, &mut changed.previous_flag);
         changed.updated_at = self.0.clock.now();
         store::put_label(&mut tx, name, &changed, caller.user).await?;
-        let audited = json!({ "label": label, "versions": changed.versions });
+        let audited = json!({ "label": label, "versions": changed.versions, "flag": changed.flag });
         self.record(&mut tx, "prompt_label.rolled_back", caller, name, audited).await?;
         tx.commit().await?;
         Ok(changed)

@@ -214,6 +214,9 @@ pub(crate) struct PromptLabel {
     /// The feature flag whose variants decide between the versions; `null` if only the weights do.
     #[schema(required)]
     pub(super) flag: Option<String>,
+    /// The feature flag before the last change, to which a rollback returns; `null` if there was none.
+    #[schema(required)]
+    pub(super) previous_flag: Option<String>,
     /// The time of the last change.
     pub(super) updated_at: Timestamp,
 }

@@ -149,20 +149,21 @@ struct LabelRow {
     versions: String,
     previous: Option<String>,
     flag: Option<String>,
+    previous_flag: Option<String>,
     updated_at: Timestamp,
 }
 
 impl LabelRow {
     fn read(self) -> Result<PromptLabel, Error> {
-        let Self { label, versions, previous, flag, updated_at } = self;
+        let Self { label, versions, previous, flag, previous_flag, updated_at } = self;
         let previous = previous.map(|text| from_json(&text)).transpose()?;
-        Ok(PromptLabel { label, versions: from_json(&versions)?, previous, flag, updated_at })
+        Ok(PromptLabel { label, versions: from_json(&versions)?, previous, flag, previous_flag, updated_at })
     }
 }
 
 /// Returns the labels of a prompt. Their number is limited when they are stored.
 pub(super) async fn labels(tx: &mut Tx, name: &str) -> Result<Vec<PromptLabel>, Error> {
-    let sql = "select label, versions, previous, flag, updated_at from omni_ai_prompt_labels \
+    let sql = "select label, versions, previous, flag, previous_flag, updated_at from omni_ai_prompt_labels \
                where name = $1 order by label";
     let rows: Vec<LabelRow> = tx.query(sql).bind(name.to_owned()).fetch_all().await?;
     rows.into_iter().map(LabelRow::read).collect()
@@ -170,7 +171,7 @@ pub(super) async fn labels(tx: &mut Tx, name: &str) -> Result<Vec<PromptLabel>, 
 
 /// Returns a label.
 pub(super) async fn label(tx: &mut Tx, name: &str, label: &str) -> Result<Option<PromptLabel>, Error> {
-    let sql = "select label, versions, previous, flag, updated_at from omni_ai_prompt_labels \
+    let sql = "select label, versions, previous, flag, previous_flag, updated_at from omni_ai_prompt_labels \
                where name = $1 and label = $2";
     let row: Option<LabelRow> = tx.query(sql).bind(name.to_owned()).bind(label.to_owned()).fetch_optional().await?;
     row.map(LabelRow::read).transpose()
@@ -178,13 +179,16 @@ pub(super) async fn label(tx: &mut Tx, name: &str, label: &str) -> Result<Option
 
 /// Inserts or replaces a label.
 pub(super) async fn put_label(tx: &mut Tx, name: &str, label: &PromptLabel, user: UserId) -> Result<(), Error> {
-    let sql = "insert into omni_ai_prompt_labels (name, label, versions, previous, flag, updated_by, updated_at) \
-               values ($1, $2, $3, $4, $5, $6, $7) on conflict (name, label) do update set \
+    let sql = "insert into omni_ai_prompt_labels \
+               (name, label, versions, previous, flag, previous_flag, updated_by, updated_at) \
+               values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (name, label) do update set \
                versions = excluded.versions, previous = excluded.previous, flag = excluded.flag, \
-               updated_by = excluded.updated_by, updated_at = excluded.updated_at";
+               previous_flag = excluded.previous_flag, updated_by = excluded.updated_by, \
+               updated_at = excluded.updated_at";
     let previous = label.previous.as_ref().map(to_json).transpose()?;
     let insert = tx.query(sql).bind(name.to_owned()).bind(label.label.clone()).bind(to_json(&label.versions)?);
-    insert.bind(previous).bind(label.flag.clone()).bind(user).bind(label.updated_at).execute().await?;
+    let insert = insert.bind(previous).bind(label.flag.clone()).bind(label.previous_flag.clone());
+    insert.bind(user).bind(label.updated_at).execute().await?;
     Ok(())
 }
 

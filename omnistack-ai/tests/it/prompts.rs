@@ -85,7 +85,13 @@ on_each_database! {
         put(json!({ "versions": [{ "version": 1 }], "flag": "other" })).await.expect(200);
         assert_eq!(rendered(&app, early, PromptSelection::Production).await.1, "greet@1");
         let back = admin.post(format!("{label}/rollback"), json!({})).await.expect(200).json();
-        assert_eq!((&back["flag"], &back["versions"]), (&json!("other"), &set["versions"]));
+        assert_eq!((&back["flag"], &back["versions"]), (&set["flag"], &set["versions"]));
+        assert_eq!(rendered(&app, early, PromptSelection::Production).await.1, "greet@2");
+        // The end of the comparison is undone as well.
+        put(json!({ "versions": [{ "version": 1 }] })).await.expect(200);
+        let back = admin.post(format!("{label}/rollback"), json!({})).await.expect(200).json();
+        assert_eq!((&back["flag"], &back["previous_flag"]), (&json!("greeting"), &Value::Null));
+        assert_eq!(rendered(&app, early, PromptSelection::Production).await.1, "greet@2");
     }
 
     async fn versions_are_released_by_labels_and_rolled_back(database: TestDatabase) {

@@ -184,6 +184,9 @@ impl Module for Ports {
 
     fn register(&self, registry: &mut Registry) {
         registry.provide_default(NotificationKinds::default());
+        // Reports each of the settings that is set.
+        #[cfg(not(feature = "backup"))]
+        registry.config::<crate::backup::BackupSettings>();
         #[cfg(feature = "billing-ports")]
         registry.after_modules(|registry| {
             use crate::{payment::PaymentProviders, usage::UsageSink};

@@ -134,7 +134,7 @@ fn run_to_end(task: impl Future<Output = sqlx::Result<()>> + Send + 'static) -> 
     thread.join().unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
-/// Drops a database, and before it those of its tenants.
+/// Drops a database, and before it those of its tenants. One that can't be dropped does not keep the others.
 async fn drop_databases(server: &PgConnectOptions, name: String, has_tenant_databases: bool) -> sqlx::Result<()> {
     let mut connection = server.connect().await?;
     let mut names: Vec<String> = Vec::new();
@@ -144,8 +144,8 @@ async fn drop_databases(server: &PgConnectOptions, name: String, has_tenant_data
     }
     names.push(name);
     for name in names {
-        end_sessions(&mut connection, &name).await?;
-        connection.execute(AssertSqlSafe(format!("drop database if exists \"{name}\" with (force)"))).await?;
+        _ = end_sessions(&mut connection, &name).await;
+        _ = connection.execute(AssertSqlSafe(format!("drop database if exists \"{name}\" with (force)"))).await;
     }
     connection.close().await
 }
@@ -169,4 +169,28 @@ async fn execute_on_server(server: &PgConnectOptions, sql: String) -> sqlx::Resu
     let mut connection = server.connect().await?;
     connection.execute(AssertSqlSafe(sql)).await?;
     connection.close().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_that_can_not_be_dropped_keeps_no_other() {
+        let (database, _) = PostgresDatabase::on_test_server();
+        let (server, name) = (database.server.clone(), database.name.clone());
+        database.create();
+        // PostgreSQL drops no template.
+        for (tenant, option) in [("a", " is_template true"), ("b", "")] {
+            execute_on_server(&server, format!("create database {name}_{tenant}{option}")).await.unwrap();
+        }
+        database.delete(true);
+        let mut connection = server.connect().await.unwrap();
+        let select = sqlx::query_scalar("select datname::text from pg_database where starts_with(datname, $1)");
+        let left: Vec<String> = select.bind(name.clone()).fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        assert_eq!(left, [format!("{name}_a")]);
+        execute_on_server(&server, format!("alter database {name}_a is_template false")).await.unwrap();
+        execute_on_server(&server, format!("drop database {name}_a")).await.unwrap();
+    }
 }

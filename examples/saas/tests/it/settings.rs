@@ -18,8 +18,9 @@ const FEATURES: [(&str, &str); 4] =
     [("REDIS_", "redis"), ("STORAGE_", "storage"), ("METRICS_", "observability"), ("OTEL_", "observability")];
 
 /// The modules that a whole feature consists of: an app that does not add the module does not know its settings. Clients
-/// for calls to other services are compiled in as soon as a module makes calls.
-const WHOLE_MODULES: [&str; 4] = [
+/// for calls to other services, and secrets that are sealed at rest, are compiled in as soon as a module needs them.
+const WHOLE_MODULES: [&str; 5] = [
+    "omnistack-core/src/crypto/settings",
     "omnistack-core/src/http/client",
     "omnistack-messaging/src/contact",
     "omnistack-messaging/src/email",
