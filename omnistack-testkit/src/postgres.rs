@@ -50,11 +50,7 @@ impl TestPostgres {
     /// Panics if `TEST_POSTGRES_BIN` is not set or the server doesn't start within 60 seconds.
     pub async fn start() -> Self {
         let mut server = Self::new().await;
-        let password = server.folder.join("password");
-        let mut initdb = server.program("initdb");
-        initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-N", "-E", "UTF8", "--locale=C", "--pwfile"]);
-        initdb.arg(password).arg("-D").arg(server.data());
-        run(initdb).await;
+        server.create_cluster().await;
         server.restart().await;
         server
     }
@@ -95,6 +91,27 @@ impl TestPostgres {
     /// Panics if this is no running standby.
     pub async fn promote(&self) {
         assert_eq!(self.query("select pg_promote()").await, "t", "the standby was not promoted");
+    }
+
+    /// Replaces the data by that of a new, empty cluster, as `pg_upgrade` does before it copies tables, and starts the
+    /// server on the same port. A server that is running is shut down before.
+    ///
+    /// # Panics
+    /// Panics if the server accepts no connections within 60 seconds.
+    pub async fn recreate(&mut self) {
+        if self.process.is_some() {
+            self.stop().await;
+        }
+        expect_ok("removing its data", std::fs::remove_dir_all(self.data()));
+        self.create_cluster().await;
+        self.restart().await;
+    }
+
+    async fn create_cluster(&self) {
+        let mut initdb = self.program("initdb");
+        initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-N", "-E", "UTF8", "--locale=C", "--pwfile"]);
+        initdb.arg(self.folder.join("password")).arg("-D").arg(self.data());
+        run(initdb).await;
     }
 
     /// Creates the folder of a server, with the password of its superuser in a file.

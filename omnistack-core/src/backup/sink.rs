@@ -66,14 +66,18 @@ impl FileSink {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        let replaced = OpenOptions::new().write(true).open(&partial).ok();
-        if let Some(replaced) = &replaced {
+        let replaced = OpenOptions::new().write(true).open(&partial);
+        if let Ok(replaced) = &replaced {
             lock(replaced)?;
         }
-        // A new file has the mode below, and is no link to another place.
-        match fs::remove_file(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // What another backup has created meanwhile stays: one of the two creates the file below.
+        let is_absent = replaced.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if !is_absent || partial.is_symlink() {
+            // A new file has the mode below, and is no link to another place.
+            match fs::remove_file(&partial) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -82,7 +86,7 @@ impl FileSink {
         let file = options.open(&partial)?;
         lock(&file)?;
         let (file, path) = (BufWriter::new(file), path.to_owned());
-        Ok(Self { file, _replaced: replaced, partial, path, is_finished: false })
+        Ok(Self { file, _replaced: replaced.ok(), partial, path, is_finished: false })
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -217,5 +221,13 @@ mod tests {
         drop(FileSink::create(&archive).unwrap());
         assert!(!partial.exists(), "one that fails leaves nothing");
         assert_eq!(fs::read(&archive).unwrap(), b"whole", "and the last archive stays");
+
+        #[cfg(unix)]
+        {
+            let elsewhere = folder.path().join("elsewhere");
+            std::os::unix::fs::symlink(&elsewhere, &partial).unwrap();
+            FileSink::create(&archive).unwrap().finish().unwrap();
+            assert!(!elsewhere.exists(), "a link to another place is replaced");
+        }
     }
 }

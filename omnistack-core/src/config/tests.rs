@@ -110,13 +110,16 @@ fn a_setting_of_a_feature_that_is_not_compiled_in_is_a_problem_wherever_it_is_se
     let of = |name: &str, origin: &str| {
         let what = "is set, but this program is compiled without the feature `telegraph`, which reads it";
         format!(
-            "`{name}` (from {origin}): {what}; add the feature `telegraph` to `acme` in Cargo.toml, or remove {name}"
+            "`{name}` (from {origin}): {what}; add the feature `telegraph` to `acme` in Cargo.toml, or remove {name}; if \
+             it is meant for another program, start this one with `{name}=`"
         )
     };
     let (office, speed) = ("TELEGRAPH_OFFICE", "TELEGRAPH_SPEED");
     for (dot_env, toml, environment, expected) in [
         ("", "", &[][..], vec![]),
         ("TELEGRAPH_OFFICE=\n", "", &[("TELEGRAPH_SPEED", "")][..], vec![]),
+        // Of another program, in files that both read.
+        ("TELEGRAPH_OFFICE=Lyon\n", "", &[("TELEGRAPH_OFFICE", "")][..], vec![]),
         ("TELEGRAPH_OFFICE=Lyon\n", "", &[][..], vec![of(office, ".env")]),
         ("", "[telegraph]\nspeed = \"fast\"\n", &[][..], vec![of(speed, "omnistack.toml")]),
         ("", "", &[("TELEGRAPH_OFFICE", "Lyon")][..], vec![of(office, "the environment")]),

@@ -5,13 +5,16 @@
 //! the primary: when a connection is opened, and from time to time while connections are used, all hosts are asked for
 //! their timeline. A process that knows a timeline uses no server with an older one, also if it can't reach the newer
 //! one.
+//!
+//! The timelines of another cluster, such as one that `pg_upgrade` has created, say nothing about those of the known one.
+//! Its servers are used if none of the known cluster accepts writes.
 
 use std::{
     cmp::Reverse,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -77,10 +80,26 @@ pub(crate) async fn connect(hosts: &[PgConnectOptions]) -> sqlx::Result<PgConnec
         return only.connect().await;
     }
     let found = join_all(hosts.iter().map(probe)).await;
-    let writable = hosts.iter().zip(found).filter_map(|(options, timeline)| Some((options, timeline?)));
-    match writable.rev().max_by_key(|(_, timeline)| *timeline) {
+    let writable = hosts.iter().zip(found).filter_map(|(options, primary)| Some((options, primary?)));
+    match writable.rev().max_by_key(|(_, primary)| primary.timeline) {
         Some((options, _)) => options.connect().await,
         None => Err(not_writable()),
+    }
+}
+
+/// The data of a server that accepts writes. Zero stands for what a server does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Primary {
+    /// The system identifier of its cluster. Standbys have that of their primary.
+    cluster: i64,
+    /// The number of its timeline in the history of the cluster.
+    timeline: u32,
+}
+
+impl Primary {
+    /// Returns whether both are of the same cluster, as far as that is known.
+    fn is_of_cluster(self, other: Self) -> bool {
+        self.cluster == 0 || other.cluster == 0 || self.cluster == other.cluster
     }
 }
 
@@ -88,8 +107,8 @@ pub(crate) async fn connect(hosts: &[PgConnectOptions]) -> sqlx::Result<PgConnec
 pub(super) struct PgHosts {
     all: Vec<PgConnectOptions>,
     current: AtomicUsize,
-    /// The newest timeline that was seen.
-    timeline: AtomicU32,
+    /// The newest timeline that was seen, and its cluster.
+    newest: Mutex<Primary>,
     /// The time at which the hosts were last asked for their timelines. Locked while they are asked.
     asked: tokio::sync::Mutex<Option<Instant>>,
     /// The time at which another host, or a newer timeline, was last found. Connections that were open then are closed.
@@ -105,7 +124,7 @@ impl PgHosts {
         Self {
             all,
             current: AtomicUsize::new(0),
-            timeline: AtomicU32::new(0),
+            newest: Mutex::default(),
             asked: tokio::sync::Mutex::default(),
             changed: Mutex::default(),
             first_search: OnceCell::new(),
@@ -137,14 +156,22 @@ impl PgHosts {
 
     /// Finds the host that accepts writes, and lets new connections go there.
     async fn search(&self, pool: &PgPool) {
+        let known = *self.newest();
         let mut asked = self.asked.lock().await;
         let found = self.ask_all().await;
         *asked = Some(Instant::now());
         drop(asked);
         let current = self.current.load(Ordering::SeqCst);
-        let writable = found.iter().enumerate().filter_map(|(at, timeline)| Some((at, (*timeline)?)));
-        let best = writable.max_by_key(|(at, timeline)| (*timeline, *at == current, Reverse(*at)));
-        let Some((at, _)) = best.filter(|(_, timeline)| self.accepts(*timeline)) else { return };
+        let writable = found.iter().enumerate().filter_map(|(at, primary)| Some((at, (*primary)?)));
+        let rank = |(at, primary): &(usize, Primary)| {
+            (primary.is_of_cluster(known), primary.timeline, *at == current, Reverse(*at))
+        };
+        let Some((at, primary)) = writable.max_by_key(rank) else { return };
+        // If it is not of the known cluster, no server of that accepts writes.
+        self.change_cluster(primary);
+        if !self.accepts(primary) {
+            return;
+        }
         if at != current {
             self.current.store(at, Ordering::SeqCst);
             pool.set_connect_options(self.all[at].clone());
@@ -155,24 +182,41 @@ impl PgHosts {
     }
 
     /// Returns the timeline of each host that accepts writes, and remembers the newest one.
-    async fn ask_all(&self) -> Vec<Option<u32>> {
+    async fn ask_all(&self) -> Vec<Option<Primary>> {
         join_all(self.all.iter().map(|options| self.ask(options))).await
     }
 
-    async fn ask(&self, options: &PgConnectOptions) -> Option<u32> {
-        let timeline = probe(options).await?;
-        self.remember(timeline);
-        Some(timeline)
+    async fn ask(&self, options: &PgConnectOptions) -> Option<Primary> {
+        let primary = probe(options).await?;
+        self.remember(primary);
+        Some(primary)
     }
 
-    /// Remembers a timeline, and returns the newest one before. If it is newer, a server was promoted, and what is open leads
-    /// to the server that it replaces.
-    fn remember(&self, timeline: u32) -> u32 {
-        let newest = self.timeline.fetch_max(timeline, Ordering::SeqCst);
-        if newest != 0 && timeline > newest {
+    fn newest(&self) -> MutexGuard<'_, Primary> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a timeline of the known cluster, and returns the newest one before. If it is newer, a server was promoted,
+    /// and what is open leads to the server that it replaces.
+    fn remember(&self, primary: Primary) -> Primary {
+        let mut newest = self.newest();
+        let before = *newest;
+        if primary.timeline > before.timeline && primary.is_of_cluster(before) {
+            *newest = primary;
+            if before.timeline != 0 {
+                self.close_open_connections();
+            }
+        }
+        before
+    }
+
+    /// Forgets the timelines of the known cluster if a server is of another one.
+    fn change_cluster(&self, primary: Primary) {
+        let mut newest = self.newest();
+        if !primary.is_of_cluster(*newest) {
+            *newest = primary;
             self.close_open_connections();
         }
-        newest
     }
 
     /// Lets all connections that are open now be closed when they are not used any more.
@@ -188,7 +232,7 @@ impl PgHosts {
 
     /// Fails if the server of a new connection accepts no writes, or was replaced by a promoted one.
     pub(super) async fn check(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        let Some(timeline) = timeline(connection).await? else { return Err(not_writable()) };
+        let Some(primary) = identify(connection).await? else { return Err(not_writable()) };
         let mut asked = self.asked.lock().await;
         if asked.is_none_or(|at| at.elapsed() >= ASK_INTERVAL) {
             // What responds in time counts; the next search waits longer.
@@ -196,13 +240,14 @@ impl PgHosts {
             *asked = Some(Instant::now());
         }
         drop(asked);
-        let newest = self.remember(timeline);
-        if self.accepts(timeline) { Ok(()) } else { Err(replaced(timeline, newest)) }
+        let newest = self.remember(primary);
+        if self.accepts(primary) { Ok(()) } else { Err(replaced(primary, newest)) }
     }
 
-    /// Returns whether a server with this timeline may be used. A server that does not tell its timeline has 0.
-    fn accepts(&self, timeline: u32) -> bool {
-        timeline == 0 || timeline >= self.timeline.load(Ordering::SeqCst)
+    /// Returns whether a server with this timeline may be used.
+    fn accepts(&self, primary: Primary) -> bool {
+        let newest = *self.newest();
+        primary.timeline == 0 || (primary.is_of_cluster(newest) && primary.timeline >= newest.timeline)
     }
 }
 
@@ -210,35 +255,44 @@ fn not_writable() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, "no host of DATABASE_URL accepts writes"))
 }
 
-fn replaced(timeline: u32, newest: u32) -> sqlx::Error {
-    let text = format!(
-        "a host of DATABASE_URL accepts writes on timeline {timeline}, but was replaced by a server on timeline {newest}: \
-         stop it. If the cluster was created anew, as by pg_upgrade, restart the app"
-    );
+fn replaced(primary: Primary, newest: Primary) -> sqlx::Error {
+    let text = if primary.is_of_cluster(newest) {
+        format!(
+            "a host of DATABASE_URL accepts writes on timeline {}, but was replaced by a server on timeline {}: stop it. If \
+             its data was restored from a backup, restart the app",
+            primary.timeline, newest.timeline
+        )
+    } else {
+        "a host of DATABASE_URL belongs to another cluster than the server in use: stop one of them".to_owned()
+    };
     sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, text))
 }
 
 /// Returns the timeline of a host that accepts writes.
-async fn probe(options: &PgConnectOptions) -> Option<u32> {
+async fn probe(options: &PgConnectOptions) -> Option<Primary> {
     let probing = async {
         let mut connection = options.connect().await?;
-        let timeline = timeline(&mut connection).await;
+        let primary = identify(&mut connection).await;
         _ = connection.close().await;
-        timeline
+        primary
     };
     timeout(PROBE_TIMEOUT, probing).await.ok()?.ok()?
 }
 
-/// Returns the timeline of a server that accepts writes, `None` of a standby, and 0 if the server does not tell it.
-async fn timeline(connection: &mut PgConnection) -> sqlx::Result<Option<u32>> {
+/// Returns the cluster and the timeline of a server that accepts writes, and `None` of a standby.
+async fn identify(connection: &mut PgConnection) -> sqlx::Result<Option<Primary>> {
     let is_standby = sqlx::query_as("select pg_is_in_recovery()");
     let (is_standby,): (bool,) = is_standby.fetch_one(&mut *connection).await?;
     if is_standby {
         return Ok(None);
     }
+    // A hosted service, or an administrator, can withdraw the right to ask for either.
     let segment = sqlx::query_as("select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)");
-    let segment: sqlx::Result<(String,)> = segment.fetch_one(connection).await;
-    Ok(Some(segment.ok().and_then(|(timeline,)| u32::from_str_radix(&timeline, 16).ok()).unwrap_or(0)))
+    let segment: sqlx::Result<(String,)> = segment.fetch_one(&mut *connection).await;
+    let timeline = segment.ok().and_then(|(timeline,)| u32::from_str_radix(&timeline, 16).ok()).unwrap_or(0);
+    let cluster = sqlx::query_as("select system_identifier from pg_control_system()");
+    let cluster: sqlx::Result<(i64,)> = cluster.fetch_one(connection).await;
+    Ok(Some(Primary { cluster: cluster.map_or(0, |(cluster,)| cluster), timeline }))
 }
 
 #[cfg(test)]

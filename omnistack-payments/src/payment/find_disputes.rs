@@ -166,7 +166,15 @@ impl PaymentLedger {
                 if self.now() >= deadline {
                     return Ok(());
                 }
-                search.missed |= !self.take_listed(*tenant, provider.as_ref(), dispute).await?;
+                let taken = self.take_listed(*tenant, provider.as_ref(), dispute).await;
+                // One dispute that fails keeps no other from being stored.
+                if let Err(error) = &taken {
+                    let dispute = dispute.id.as_str();
+                    tracing::error!(
+                        target: "omnistack::payments", %tenant, service, dispute, %error, "a dispute could not be stored",
+                    );
+                }
+                search.missed |= !taken.unwrap_or(false);
             }
             search.take_page(page.next);
             self.save_search(account, &search).await?;

@@ -14,10 +14,11 @@ pub(super) fn has_unstated_discounts(subscription: StripeObject<'_>) -> bool {
     subscription.items("/discounts").any(|discount| coupon_of(discount).is_none())
 }
 
-/// Reads the discounts of a subscription: a list since API 2024-04-10, and one object before.
+/// Reads the discounts of a subscription: a list since API 2024-04-10, and one object before. Some versions have both, and
+/// the object is then one of the list.
 pub(super) fn discounts_of(subscription: StripeObject<'_>) -> Vec<SubscriptionDiscount> {
-    let listed = subscription.items("/discounts");
-    listed.chain(subscription.object("/discount")).map(discount_of).collect()
+    let listed: Vec<_> = subscription.items("/discounts").map(discount_of).collect();
+    if listed.is_empty() { subscription.object("/discount").map(discount_of).into_iter().collect() } else { listed }
 }
 
 /// Returns the coupon of a discount, if it is stated: below `source` since API 2025-09-30, and in the discount before.
@@ -86,6 +87,13 @@ mod tests {
             (
                 json!({ "discount": { "end": 400, "coupon": { "percent_off": 25.0, "duration": "repeating" } } }),
                 vec![(BasisPoints(2_500), end)],
+            ),
+            (
+                json!({
+                    "discounts": [{ "id": "di_1", "coupon": { "percent_off": 25, "duration": "forever" } }],
+                    "discount": { "id": "di_1", "coupon": { "percent_off": 25, "duration": "forever" } },
+                }),
+                vec![(BasisPoints(2_500), Forever)],
             ),
         ] {
             let discounts = discounts_of(StripeObject::new(&subscription));

@@ -15,5 +15,5 @@ async fn keys_that_are_joined_have_one_collation() {
     let app = start(TestDatabase::postgres()).await;
     let columns: Vec<(String, String)> = app.db().query(OTHER_COLUMNS).fetch_all().await.unwrap();
     // With two collations, the join compares by those of windows, and can't use the index of the other table.
-    assert_eq!(columns, []);
+    assert!(columns.is_empty(), "{columns:?}");
 }

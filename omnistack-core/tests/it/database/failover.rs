@@ -122,6 +122,23 @@ async fn a_primary_beside_which_a_standby_is_promoted_is_left() {
     assert_eq!(port(&open_at(&url)).await, i64::from(standby.port()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_was_created_anew_is_used_without_a_restart() {
+    let mut primary = TestPostgres::start().await;
+    let mut standby = primary.start_standby().await;
+    let db = open_at(&url_of([&primary, &standby]));
+    standby.promote().await;
+    wait_for_port(&db, &standby).await;
+    primary.stop().await;
+    // Its timelines begin anew.
+    standby.recreate().await;
+    wait_for_port(&db, &standby).await;
+    // A server of another cluster is used if none of the known one is left.
+    primary.recreate().await;
+    standby.stop().await;
+    wait_for_port(&db, &primary).await;
+}
+
 /// A module whose routes say which server they read from.
 struct Where;
 

@@ -71,6 +71,31 @@ on_each_database! {
         assert_eq!((stored(&app).await, search(&app).await), (1, searched));
     }
 
+    async fn a_dispute_that_can_not_be_stored_keeps_no_other_out(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        open(&tenant, "a").await;
+        let payment = tenant.pay("b", "tok_ok").await;
+        tenant.bank.dispute_payment(payment.provider_payment_id.as_ref().unwrap()).await.unwrap();
+        open(&tenant, "c").await;
+        let start = app.clock().clock().now();
+        let set_currency = async |currency: &str| {
+            let mut tx = app.db().tenant(tenant.id).begin().await.unwrap();
+            let update = tx.query("update omni_payments set currency = $2 where id = $1").bind(payment.id);
+            update.bind(currency).execute().await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        set_currency("ZZZ").await;
+        find_disputes(&app).await;
+        assert_eq!((stored(&app).await, search(&app).await), (2, (None, start - 120 * DAY, false)));
+        // It is looked for again.
+        set_currency("USD").await;
+        app.clock().advance(DAY);
+        find_disputes(&app).await;
+        assert_eq!((stored(&app).await, search(&app).await), (3, (Some(start + DAY), start - 119 * DAY, false)));
+        tenant.check_ledger().await;
+    }
+
     async fn the_decision_of_a_dispute_is_found_after_its_search(database: TestDatabase) {
         let app = start(database).await;
         let tenant = TestTenant::new(&app).await;

@@ -26,7 +26,7 @@ the app can't be built: 2 problems
   - core: `PORT` (from the program): `eighty` is not a number from 0 to 65535
       fix: set PORT in the environment, .env or omnistack.toml
   - telegraph: `TELEGRAPH_KEY` (from the program): is set, but this program is compiled without the feature `telegraph`, which reads it
-      fix: add the feature `telegraph` to `omnistack` in Cargo.toml, or remove TELEGRAPH_KEY
+      fix: add the feature `telegraph` to `omnistack` in Cargo.toml, or remove TELEGRAPH_KEY; if it is meant for another program, start this one with `TELEGRAPH_KEY=`
 ",
     );
 }
