@@ -208,7 +208,7 @@ async fn a_provider_is_a_service_that_lists_its_models() {
     let deadline = Duration::from_secs(10);
     check.run(deadline).await.unwrap();
     let error = check.run(deadline).await.unwrap_err().to_string();
-    assert!(error.contains("wrong key"), "{error}");
+    assert!(error.contains("rejects the app's credentials"), "{error}");
     // A server without a list of models works.
     check.run(deadline).await.unwrap();
 }
