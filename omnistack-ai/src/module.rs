@@ -130,14 +130,7 @@ impl Module for Ai {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations![
-            "0001_calls",
-            "0002_cache",
-            "0003_prompts",
-            "0004_vectors",
-            "0005_fixes",
-            "0006_variants"
-        ]);
+        registry.migrations(migrations!["0001_calls", "0002_cache", "0003_prompts", "0004_vectors", "0005_fixes"]);
         let Some(calls) = registry.config::<AiCallSettings>() else { return };
         let Some(catalog) = catalog::register(registry, self.catalog.clone()) else { return };
         let providers = self.all_providers(registry, &calls);

@@ -36,6 +36,8 @@ create table omni_ai_calls (
     duration_ms bigint,
     -- The prompt version.
     prompt text,
+    -- The route and the variant of an experiment, such as `support@new`.
+    variant text,
     purpose text,
     started_at timestamptz not null,
     settled_at timestamptz,

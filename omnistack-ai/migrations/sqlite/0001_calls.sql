@@ -36,6 +36,8 @@ create table omni_ai_calls (
     duration_ms integer,
     -- The prompt version.
     prompt text,
+    -- The route and the variant of an experiment, such as `support@new`.
+    variant text,
     purpose text,
     started_at text not null,
     settled_at text,

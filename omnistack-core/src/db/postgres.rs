@@ -6,7 +6,12 @@
 //! response in that time is closed, and so is a connection that is not ready for the next statement
 //! [`RELEASE_LIMIT`] after its caller dropped it.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use secrecy::ExposeSecret as _;
 use sqlx::{
@@ -30,7 +35,8 @@ use super::{
 };
 
 /// Idle time after which a connection is tested before use: a restarted server then costs a reconnect instead of
-/// a failed request, and a busy pool has no extra cost.
+/// a failed request, and a busy pool has no extra cost. A connection that was idle when another one was lost is tested
+/// at once.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(2);
 /// Timeout of the test of a connection.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,6 +69,7 @@ pub(super) struct PgDatabase {
     statement_timeout: Duration,
     migration_lock_timeout: Duration,
     schema: Option<Arc<str>>,
+    losses: Losses,
     /// `None` if the URL has one host.
     hosts: Option<Arc<PgHosts>>,
     standby: Option<Arc<Replica>>,
@@ -100,15 +107,16 @@ impl PgDatabase {
                 Box::pin(async move { hosts.check(connection).await })
             });
         }
-        let own_hosts = hosts.clone();
+        let losses = Losses::default();
+        let (own_hosts, own_losses) = (hosts.clone(), losses.clone());
         let pool = pool
             .before_acquire(move |connection, meta| {
                 let is_outdated = own_hosts.as_ref().is_some_and(|hosts| hosts.is_outdated(meta.age));
+                let is_trusted = meta.idle_for < TEST_AFTER_IDLE && !own_losses.any_within(meta.idle_for);
                 Box::pin(async move {
                     // `false` closes the connection, and the pool opens another.
                     Ok(!is_outdated
-                        && (meta.idle_for < TEST_AFTER_IDLE
-                            || matches!(timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(())))))
+                        && (is_trusted || matches!(timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(())))))
                 })
             })
             .connect_lazy_with(first);
@@ -117,6 +125,7 @@ impl PgDatabase {
             statement_timeout: settings.statement_timeout,
             migration_lock_timeout: settings.migration_lock_timeout,
             schema,
+            losses,
             hosts,
             standby: None,
             slow_start: None,
@@ -130,6 +139,7 @@ impl PgDatabase {
             statement_timeout: settings.statement_timeout,
             migration_lock_timeout: settings.migration_lock_timeout,
             schema: None,
+            losses: Losses::default(),
             hosts: None,
             standby: None,
             slow_start: None,
@@ -165,8 +175,15 @@ impl PgDatabase {
         if let Some(slow_start) = &self.slow_start {
             slow_start.record(connection.is_ok());
         }
-        let (connection, limit) = (Some(connection?), response_limit(self.statement_timeout));
-        Ok(PgLease { connection, limit, is_in_transaction: false, has_begun: false, is_broken: false, _permit: permit })
+        Ok(PgLease {
+            connection: Some(connection?),
+            limit: response_limit(self.statement_timeout),
+            is_in_transaction: false,
+            has_begun: false,
+            is_broken: false,
+            losses: self.losses.clone(),
+            _permit: permit,
+        })
     }
 
     /// Takes a connection from the pool, within `DATABASE_ACQUIRE_TIMEOUT`, for statements that may take any time.
@@ -240,6 +257,21 @@ fn response_limit(statement_timeout: Duration) -> Option<Duration> {
     (!statement_timeout.is_zero()).then(|| statement_timeout + RESPONSE_GRACE)
 }
 
+/// The time at which a connection of a pool was last lost.
+#[derive(Clone, Default)]
+struct Losses(Arc<Mutex<Option<Instant>>>);
+
+impl Losses {
+    fn record(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Returns whether a connection was lost in the last `duration`.
+    fn any_within(&self, duration: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() <= duration)
+    }
+}
+
 /// A connection that returns to its pool when dropped. It is closed if it is not ready within [`RELEASE_LIMIT`].
 pub(super) struct PgLease {
     /// `None` only while it is dropped.
@@ -250,6 +282,7 @@ pub(super) struct PgLease {
     has_begun: bool,
     /// Whether a response did not arrive or could not be read: the next response may belong to another statement.
     is_broken: bool,
+    losses: Losses,
     /// Its place in the slow start. It is free when the lease ends.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -274,7 +307,12 @@ impl PgLease {
     /// Marks the connection as broken if the result says so, and returns the result.
     pub(super) fn record_outcome<T>(&mut self, result: sqlx::Result<T>) -> sqlx::Result<T> {
         use sqlx::Error as E;
-        self.is_broken |= matches!(result, Err(E::Io(_) | E::Tls(_) | E::Protocol(_)));
+        if let Err(error) = &result {
+            self.is_broken |= matches!(error, E::Io(_) | E::Tls(_) | E::Protocol(_));
+            if self.is_broken || ends_session(error) {
+                self.losses.record();
+            }
+        }
         result
     }
 
@@ -361,6 +399,11 @@ async fn roll_back(connection: &mut PgConnection) -> sqlx::Result<()> {
         PgTransactionManager::rollback(connection).await?;
     }
     Ok(())
+}
+
+/// Returns whether the server says that it shuts down, or has ended the session after a crash of another one.
+fn ends_session(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| matches!(&*code, "57P01" | "57P02"))
 }
 
 /// Closes a connection without notifying the server. Its place in the pool is free at once.

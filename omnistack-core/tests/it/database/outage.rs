@@ -37,7 +37,7 @@ async fn requests_are_answered_through_restarts_and_crashes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_between_requests_costs_at_most_one_failure_a_connection() {
+async fn a_restart_between_requests_costs_at_most_one_failure() {
     let mut server = TestPostgres::start().await;
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         app.set("DATABASE_URL", server.url()).set("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string()).with(Shelf)
@@ -55,7 +55,8 @@ async fn a_restart_between_requests_costs_at_most_one_failure_a_connection() {
             refused += 1;
         }
     }
-    assert!(refused <= CONNECTIONS, "{refused}");
+    // The pool tests its other connections when one was lost.
+    assert!(refused <= 1, "{refused}");
     caller.get(BOOKS).await.expect(200);
 }
 

@@ -330,8 +330,8 @@ async fn a_key_is_free_as_soon_as_a_database_is_back_that_crashed_under_its_requ
     till.open();
     answer(first).await.expect_error(503, "DATABASE_UNAVAILABLE");
     server.restart().await;
-    let retry = send(keyed(&client, &path, "k"));
-    till.arrived().await;
+    let mut retry = send(keyed(&client, &path, "k"));
+    tokio::select! { answered = &mut retry => panic!("{:?}", answered.unwrap().json()), () = till.arrived() => {} };
     till.open();
     assert!(!replayed(&answer(retry).await.expect(201)));
     assert_eq!((till.calls(), count(&app, "sales").await), (2, 1));
