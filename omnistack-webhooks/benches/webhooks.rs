@@ -127,7 +127,7 @@ fn main() {
         println!("<!-- begin webhooks -->\n\n### Webhooks\n");
         println!("On PostgreSQL, the clients, the receivers and the database on the same cores; commits wait for the disk.\n");
         intake().await;
-        let columns = delivery().await;
+        let columns = Box::pin(delivery()).await;
         println!("\n<!-- end webhooks -->");
         println!("<!-- begin webhooks-peers -->\n\n### Other senders of webhooks\n");
         println!("The same load, the receivers beside the sender. A delivery counts when its result is stored: in PostgreSQL, whose");

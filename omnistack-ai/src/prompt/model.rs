@@ -2,7 +2,7 @@
 
 use garde::Validate;
 use omnistack_core::{clock::Timestamp, identity::UserId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -161,9 +161,14 @@ pub struct WeightedVersion {
     pub weight: u32,
     /// The variant of the label's feature flag whose tenants get this version.
     #[garde(length(chars, min = 1, max = 100))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
     #[schema(nullable = false, min_length = 1, max_length = 100)]
     pub variant: Option<String>,
+}
+
+/// Reads a field that may be absent, but not `null`.
+fn not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 const fn one() -> u32 {

@@ -74,6 +74,7 @@ on_each_database! {
         let versions = json!([{ "version": 1, "weight": 1_000 }, { "version": 2, "variant": "new" }]);
         let error = put(json!({ "versions": versions })).await.expect_error(422, "VALIDATION_FAILED").json();
         assert_eq!(error["error"]["details"]["fields"][0]["field"], "versions[1].variant");
+        put(json!({ "versions": [{ "version": 1, "variant": null }], "flag": "greeting" })).await.expect(422);
         let both = json!([{ "version": 1, "variant": "new" }, { "version": 2, "variant": "new" }]);
         put(json!({ "versions": both, "flag": "greeting" })).await.expect_error(422, "VALIDATION_FAILED");
         let set = put(json!({ "versions": versions, "flag": "greeting" })).await.expect(200).json();

@@ -78,13 +78,18 @@ fn start_temporary(
     durable: bool,
     extension: Option<&str>,
 ) -> Result<Server> {
-    let bin = folder_of(&initdb);
     let user = unprivileged_user()?;
     let folder = if durable { TempFolder::create("postgres")? } else { TempFolder::in_memory("postgres")? };
     if let Some((_, user)) = user {
         let owned = chown(folder.path(), Some(user.uid), Some(user.gid));
         owned.context(format_args!("changing the owner of {} to PostgreSQL's user", folder.path().display()))?;
     }
+    // The servers of packages of Python are in a folder that only root may be able to read.
+    let initdb = match (extension, user) {
+        (Some(_), Some(_)) => copy_installation(&initdb, folder.path())?,
+        _ => initdb,
+    };
+    let bin = folder_of(&initdb);
     let become_user = |command: &mut Command| {
         if let Some((_, user)) = user {
             command.uid(user.uid).gid(user.gid);
@@ -143,6 +148,13 @@ fn start_temporary(
         url,
         _process: Some(process),
     })
+}
+
+/// Copies the server of an `initdb` into a folder, and returns the `initdb` of the copy.
+fn copy_installation(initdb: &Path, folder: &Path) -> Result<PathBuf> {
+    let copy = folder.join("server");
+    command::output_of(Command::new("cp").arg("-R").arg(folder_of(folder_of(initdb))).arg(&copy))?;
+    Ok(copy.join("bin/initdb"))
 }
 
 /// Returns the user to run PostgreSQL as, or `None` if this process is not root. Fails if there is no suitable user.
