@@ -86,7 +86,7 @@ fn start_temporary(
     }
     // The servers of packages of Python are in a folder that only root may be able to read.
     let initdb = match (extension, user) {
-        (Some(_), Some(_)) => copy_installation(&initdb, folder.path())?,
+        (Some(_), Some(_)) => copy_package(&initdb, folder.path())?,
         _ => initdb,
     };
     let bin = folder_of(&initdb);
@@ -150,11 +150,15 @@ fn start_temporary(
     })
 }
 
-/// Copies the server of an `initdb` into a folder, and returns the `initdb` of the copy.
-fn copy_installation(initdb: &Path, folder: &Path) -> Result<PathBuf> {
-    let copy = folder.join("server");
-    command::output_of(Command::new("cp").arg("-R").arg(folder_of(folder_of(initdb))).arg(&copy))?;
-    Ok(copy.join("bin/initdb"))
+/// Copies the package of Python that contains an `initdb` into a folder, with the libraries beside it. Returns the `initdb`
+/// of the copy.
+fn copy_package(initdb: &Path, folder: &Path) -> Result<PathBuf> {
+    let package = initdb.ancestors().nth(3).unwrap_or(initdb);
+    let libraries = package.with_extension("libs");
+    let copied: Vec<_> = [package, &libraries].into_iter().filter(|path| path.is_dir()).collect();
+    command::output_of(Command::new("cp").arg("-R").args(copied).arg(folder))?;
+    let path = initdb.strip_prefix(package.parent().unwrap_or(package)).context("finding initdb in its package")?;
+    Ok(folder.join(path))
 }
 
 /// Returns the user to run PostgreSQL as, or `None` if this process is not root. Fails if there is no suitable user.
