@@ -1,5 +1,5 @@
 //! WebSockets (RFC 6455). A connection is one task with small buffers: it reads a frame and passes it to the session.
-//! What waits for many clients is written by few tasks.
+//! A few tasks, which all connections share, write the frames of published messages to the sockets.
 
 mod socket;
 mod upgrade;

@@ -52,8 +52,8 @@ const OPERATORS: [(&str, &str, &str); 16] = [
     ("jobs/queues", "omni_jobs", "omni_jobs_of_queue"),
 ];
 
-/// Requests for lists of other modules, whose tables are empty: the path after `/api/v1/`, the table, and the index in
-/// whose order one statement must read.
+/// Requests for lists of other modules. Each has the path after `/api/v1/`, the table, which is empty, and an index: one
+/// statement must read the table in the order of this index.
 const ORDERED: [(&str, &str, &str); 25] = [
     ("admin/billing/accounts?plan=needle", "omni_billing_accounts", "omni_billing_accounts_plan_idx"),
     ("admin/billing/invoices", "omni_invoices", "omni_invoices_environment_idx"),

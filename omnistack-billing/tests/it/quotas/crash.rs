@@ -23,11 +23,11 @@ const CLOCK: &str = "QUOTA_CRASH_CLOCK";
 const TENANT: &str = "QUOTA_CRASH_TENANT";
 const STATEMENT: &str = "QUOTA_CRASH_STATEMENT";
 
-/// What a child has told that it has stored.
+/// The lines that a child process prints after the database has stored the settlement or the consumption.
 const SETTLED: &str = "acknowledged: settled";
 const CONSUMED: &str = "acknowledged: consumed";
 
-/// What a child reserves, uses of it, and consumes after that.
+/// The amounts of a child process: its reservation, its settlement of that reservation, and its later consumption.
 const RESERVED: i64 = 60;
 const USED: i64 = 40;
 const MORE: i64 = 5;

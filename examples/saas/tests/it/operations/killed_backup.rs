@@ -1,5 +1,5 @@
-//! Tests of the command `backup` that is killed (SIGKILL) in the middle: what it leaves is no archive, and the next backup is
-//! as any other.
+//! Tests of a `backup` command that is killed by SIGKILL before it ends. `restore` refuses the incomplete file, and the
+//! next `backup` to the same file succeeds.
 
 use std::{
     fs,
