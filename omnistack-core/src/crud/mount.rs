@@ -1,4 +1,4 @@
-//! Mounting a resource.
+//! The mount of a resource, with what applies to its rows.
 
 use std::fmt;
 
