@@ -5,6 +5,7 @@
 //! (`ai:read` for the models). Errors have OpenAI's form, also those of the app's layers. Fields of a request that this
 //! crate does not know are sent to the providers whose API has them.
 
+mod call_failures;
 mod call_headers;
 mod caller;
 mod chat;

@@ -1,7 +1,7 @@
 //! CRUD resources: rows that callers create, list, search, change, delete and restore, for one tenant.
 //!
-//! A resource is a struct, its table, and the columns that callers may sort, filter and search by. [`routes()`]
-//! adds its six routes with their OpenAPI description, cursor pages and numbered pages. Rows outside the caller's
+//! A resource is a struct, its table, and the columns that callers may sort, filter and search by. [`resource()`]
+//! has its six routes with their OpenAPI description, cursor pages and numbered pages. Rows outside the caller's
 //! scope are reported as 404.
 //!
 //! ```
@@ -56,11 +56,13 @@
 //! }
 //! ```
 //!
-//! Its routes are added in a module's `register`:
+//! It is mounted in a module's `register`:
 //!
 //! ```text
-//! registry.routes(Mount::app("/notes"), crud::routes::<Note>(), Crud::from_ctx);
+//! registry.resource(Mount::app("/notes"), crud::resource::<Note>());
 //! ```
+//!
+//! [`ResourceMount`] has what can be added: a limit of plans, events of changes, hooks.
 //!
 //! Besides the named columns, the table has `id`, `created_at` and `updated_at`; `tenant_id` and `owner_id`,
 //! depending on its [`Scope`]; and `deleted_at`, unless [`Resource::SOFT_DELETE`] is `false`. On PostgreSQL the
@@ -73,7 +75,7 @@
 //! - [`RowValues::refuse`] refuses a value with the name of its field, for rules that a type can't state.
 //! - [`ResourceHooks`] run in the transaction of a change: checks against other rows, further columns, jobs, audit
 //!   entries.
-//! - [`without`](crate::module::Api::without) leaves out the route of one [`Verb`], so that your own handler takes its
+//! - [`without`](ResourceMount::without) leaves out the route of one [`Verb`], so that your own handler takes its
 //!   place. The other routes stay.
 //! - [`ListRequest`] and [`ListPage`] make a handler of your own a list with the same parameters, pages and `Link`
 //!   header.
@@ -133,6 +135,7 @@ mod hooks;
 mod list;
 mod listing;
 mod maintenance;
+mod mount;
 mod page;
 mod plan_limit;
 mod resource;
@@ -148,6 +151,7 @@ pub use hooks::ResourceHooks;
 pub use list::{DeletedFilter, ListRequest};
 pub use listing::SqlList;
 pub(crate) use maintenance::CrudModule;
+pub use mount::{ResourceMount, resource};
 pub use page::ListPage;
 pub use resource::{Resource, Scope};
 pub use routes::{Verb, routes};

@@ -9,7 +9,7 @@
 //! | [`config`] | typed settings that document themselves |
 //! | [`db`] | one database API for PostgreSQL and SQLite, transactions, the isolation of tenants |
 //! | [`cache`] | cached values, locks, and one computation of a value for all replicas |
-//! | [`crud`] | create, read, update, delete and list for a table, with pagination, search and soft delete, in under 90 lines |
+//! | [`crud`] | create, read, update, delete and list for a table, with pagination, search and soft delete, in under 80 lines |
 //! | [`http`] | errors, extractors, pagination, CORS, layers |
 //! | [`idempotency`] | the stored response for a request that the client retries |
 //! | [`rate_limit`] | the layer that limits the rate of requests |

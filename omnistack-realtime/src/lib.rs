@@ -49,8 +49,9 @@
 //! of a transaction, exactly if it commits, and in the order of the commits. Both work in processes without
 //! connections, such as workers.
 //! [`Registry::publish_to_realtime`](omnistack_core::module::Registry::publish_to_realtime) sends a message for each
-//! event of a type, and [`Crud::publish_to_realtime`](omnistack_core::crud::Crud::publish_to_realtime) for each change
-//! of a row.
+//! event of a type, and
+//! [`ResourceMount::publish_to_realtime`](omnistack_core::crud::ResourceMount::publish_to_realtime) for each change of a
+//! row.
 //!
 //! Ready feeds. The app allows all but the last one by a rule:
 //!

@@ -137,13 +137,7 @@ impl TestDatabase {
 
     /// Returns the settings like [`config`](Self::config), and does not create the database.
     pub(crate) fn config_before_creation(&self) -> Config {
-        let config = Config::from_pairs([
-            ("APP_ENV", "test"),
-            ("DATABASE_URL", self.url.as_str()),
-            // A test needs no durability after a power failure.
-            ("DATABASE_SYNCHRONOUS", "off"),
-            ("HTTP_RATE_LIMIT", "off"),
-        ]);
+        let config = test_settings(&self.url);
         if self.has_tenant_databases { config.with("TENANT_DATABASE_URL", self.tenant_url()) } else { config }
     }
 
@@ -171,7 +165,18 @@ impl Drop for TestDatabase {
     }
 }
 
-#[cfg(any(feature = "postgres", feature = "redis"))]
+/// Returns the settings of a test app on the database with this URL.
+pub(crate) fn test_settings(url: &str) -> Config {
+    Config::from_pairs([
+        ("APP_ENV", "test"),
+        ("DATABASE_URL", url),
+        // A test needs no durability after a power failure.
+        ("DATABASE_SYNCHRONOUS", "off"),
+        ("HTTP_RATE_LIMIT", "off"),
+    ])
+}
+
+#[cfg(any(unix, feature = "postgres", feature = "redis"))]
 #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment variables")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -43,17 +43,15 @@ impl Module for Bookings {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<BookingSettings>() else { return };
-        let remind_before = settings.remind_before;
-        let bookings = move |ctx: &Context| -> Result<Crud<Booking>, MissingDependency> {
-            Ok(Crud::from_ctx(ctx)?.hooks(BookingHooks::from_ctx(ctx, remind_before)?))
-        };
-        // A deleted booking is not restored: its time may be taken.
-        let routes = crud::routes::<Booking>().without(Verb::Restore);
+        let bookings = crud::resource::<Booking>()
+            // A deleted booking is not restored: its time may be taken.
+            .without(Verb::Restore)
+            .hooks(move |ctx| BookingHooks::from_ctx(ctx, settings.remind_before));
         let calendar = Api::new().require(flag("room-calendar"), routes!(list_room_bookings));
         registry
             .migrations(migrations!["0001_bookings"])
-            .routes(Mount::app("/bookings").permissions("bookings"), routes, bookings)
-            .routes(Mount::app("/rooms").permissions("bookings"), calendar, bookings)
+            .resource(Mount::app("/bookings").permissions("bookings"), bookings)
+            .routes(Mount::app("/rooms").permissions("bookings"), calendar, |ctx| ctx.get())
             .permissions(["bookings:manage"])
             .subscribe("confirm-booking", |ctx| Ok(EnqueueJob::new(ctx.get()?, SendBookingMail::confirm)))
             .job::<SendBookingMail>(BookingMails::from_ctx)
@@ -184,8 +182,7 @@ struct BookingHooks {
 
 impl BookingHooks {
     fn from_ctx(ctx: &Context, remind_before: Duration) -> Result<Self, MissingDependency> {
-        let (rooms, events, jobs, audit) = (rooms::rooms(ctx)?, ctx.get()?, ctx.get()?, ctx.get()?);
-        Ok(Self { rooms, events, jobs, audit, remind_before })
+        Ok(Self { rooms: ctx.get()?, events: ctx.get()?, jobs: ctx.get()?, audit: ctx.get()?, remind_before })
     }
 
     /// Requires that the room is free, and sets the price. `known` is the booking that is moved.

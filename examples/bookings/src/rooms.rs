@@ -17,17 +17,10 @@ const MAX_HOURLY_CENTS: i64 = 1_000_000;
 /// Registers the routes of rooms. The plan of a tenant limits how many it has.
 pub(crate) fn register(registry: &mut Registry) {
     let mount = || Mount::app("/rooms").permissions("rooms");
+    let rooms =
+        crud::resource::<Room>().limited_by_plan().hooks(|ctx| Ok(RoomHooks { audit: ctx.get()?, clock: ctx.get()? }));
     let floor_plans = Api::new().routes(routes!(set_floor_plan));
-    registry
-        .routes(mount(), crud::routes::<Room>(), rooms)
-        .routes(mount(), floor_plans, |ctx| Ok((rooms(ctx)?, ctx.get()?)))
-        .limited_resource("rooms", Crud::<Room>::counter);
-}
-
-/// Creates the repository of rooms.
-pub(crate) fn rooms(ctx: &Context) -> Result<Crud<Room>, MissingDependency> {
-    let hooks = RoomHooks { audit: ctx.get()?, clock: ctx.get()? };
-    Ok(Crud::from_ctx(ctx)?.limited_by_plan(ctx.get()?, "rooms").hooks(hooks))
+    registry.resource(mount(), rooms).routes(mount(), floor_plans, Context::get_all);
 }
 
 // ANCHOR: types

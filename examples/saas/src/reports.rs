@@ -43,7 +43,7 @@ impl Module for Reports {
             .cron(Cron::new("0 7 * * *", MailDailyReport {}).time_zone("Europe/Berlin"))
             .cron(Cron::new("30 3 * * SUN", CleanUpProjects {}))
             .tenant_export("projects", |ctx| {
-                let projects = Crud::<Project>::from_ctx(ctx)?;
+                let projects = ctx.get::<Crud<Project>>()?;
                 Ok(move |tenant| projects.export(tenant))
             });
     }

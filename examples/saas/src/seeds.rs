@@ -25,7 +25,7 @@ impl Module for ExampleData {
 
     fn register(&self, registry: &mut Registry) {
         registry.seed("projects", |ctx| {
-            let (users, projects) = (ctx.get::<Users>()?, Crud::<Project>::from_ctx(ctx)?);
+            let (users, projects) = ctx.get_all::<(Users, Crud<Project>)>()?;
             Ok(move || {
                 let (users, projects) = (users.clone(), projects.clone());
                 async move { create_projects(&users, &projects).await }

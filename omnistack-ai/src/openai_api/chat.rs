@@ -21,9 +21,9 @@ use utoipa_axum::routes;
 
 use super::{
     OpenAiApi,
+    call_failures::{CallFailures, call_api},
     call_headers::{call_headers, stream_response},
     caller::{ai_caller, call_options},
-    error_form::OpenAiError,
     failure::http_error,
     render::ChatCompletion,
     request::{ChatCall, MAX_MODEL_BYTES, parse_chat},
@@ -31,7 +31,7 @@ use super::{
 };
 
 pub(super) fn api() -> Api<OpenAiApi> {
-    Api::new().routes(routes!(create_chat_completion))
+    call_api(routes!(create_chat_completion))
 }
 
 /// The body of a request: an object whose known fields are read one by one, as OpenAI's API does.
@@ -76,13 +76,7 @@ impl ToSchema for ChatCompletionRequest {
             ("x-ai-cost-usd" = String, description = "The cost in US dollars, if the price is known."),
             ("x-ai-cached" = bool, description = "Whether the answer is from the cache."),
         )),
-    (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong."),
-    (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
-    (status = 403, body = OpenAiError, description = "`model_not_allowed`: the plan does not include the model."),
-    (status = 404, body = OpenAiError, description = "`model_not_found`: there is no such model."),
-    (status = 410, body = OpenAiError, description = "`model_retired`: the model has been shut down."),
-    (status = 429, body = OpenAiError, description = "A rate limit of the app, or of the provider if `provider` is set."),
-    (status = 502, body = OpenAiError, description = "The provider has failed."),
+    CallFailures,
 ))]
 async fn create_chat_completion(
     State(api): State<OpenAiApi>,

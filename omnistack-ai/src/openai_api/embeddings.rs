@@ -22,9 +22,9 @@ use utoipa_axum::routes;
 
 use super::{
     OpenAiApi,
+    call_failures::{CallFailures, call_api},
     call_headers::call_headers,
     caller::{ai_caller, call_options},
-    error_form::OpenAiError,
     failure::http_error,
     fields::{FieldProblem, ObjectFields},
     request::MAX_MODEL_BYTES,
@@ -41,7 +41,7 @@ const MAX_DIMENSIONS: u64 = 65_536;
 const MAX_NAME_BYTES: usize = 512;
 
 pub(super) fn api() -> Api<OpenAiApi> {
-    Api::new().routes(routes!(create_embeddings))
+    call_api(routes!(create_embeddings))
 }
 
 /// The body of a request: an object whose known fields are read one by one, as OpenAI's API does.
@@ -170,10 +170,7 @@ fn parse(body: Map<String, Value>) -> Result<(EmbeddingRequest, bool), FieldProb
         ("x-ai-provider" = String, description = "The provider that answered."),
         ("x-ai-cost-usd" = String, description = "The cost in US dollars, if the price is known."),
     )),
-    (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong, or `dimensions` is not supported."),
-    (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
-    (status = 404, body = OpenAiError, description = "`model_not_found`: there is no such model."),
-    (status = 502, body = OpenAiError, description = "The provider has failed."),
+    CallFailures,
 ))]
 async fn create_embeddings(
     State(api): State<OpenAiApi>,

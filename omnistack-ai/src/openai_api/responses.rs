@@ -27,9 +27,9 @@ use utoipa_axum::routes;
 
 use super::{
     OpenAiApi,
+    call_failures::{CallFailures, call_api},
     call_headers::{call_headers, stream_response},
     caller::{ai_caller, call_options},
-    error_form::OpenAiError,
     failure::http_error,
     request::MAX_MODEL_BYTES,
 };
@@ -38,7 +38,7 @@ use request::{ResponseCall, parse_response};
 use stream::ResponseEncoder;
 
 pub(super) fn api() -> Api<OpenAiApi> {
-    Api::new().routes(routes!(create_response))
+    call_api(routes!(create_response))
 }
 
 /// The body of a request: an object whose known fields are read one by one, as OpenAI's API does.
@@ -88,13 +88,7 @@ impl ToSchema for ResponseRequest {
             ("x-ai-cost-usd" = String, description = "The cost in US dollars, if the price is known."),
             ("x-ai-cached" = bool, description = "Whether the answer is from the cache."),
         )),
-    (status = 400, body = OpenAiError, description = "`invalid_request`: a parameter is wrong."),
-    (status = 402, body = OpenAiError, description = "`ai_budget_exceeded`: a budget is used up."),
-    (status = 403, body = OpenAiError, description = "`model_not_allowed`: the plan does not include the model."),
-    (status = 404, body = OpenAiError, description = "`model_not_found`: there is no such model."),
-    (status = 410, body = OpenAiError, description = "`model_retired`: the model has been shut down."),
-    (status = 429, body = OpenAiError, description = "A rate limit of the app, or of the provider if `provider` is set."),
-    (status = 502, body = OpenAiError, description = "The provider has failed."),
+    CallFailures,
 ))]
 async fn create_response(
     State(api): State<OpenAiApi>,

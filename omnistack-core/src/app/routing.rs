@@ -93,7 +93,7 @@ pub(super) fn check_changes(registry: &mut Registry, has_index: bool) {
 pub(super) fn conflicts(registry: &mut Registry, has_index: bool) {
     const OTHER_PATH_FIX: &str = "mount one of them at another path: `Mount::app(\"/another-path\")`";
     const LEFT_OUT_FIX: &str = "mount one of them at another path, or leave one out: a resource's own route by \
-        `crud::routes::<Room>().without(Verb::Create)`";
+        `crud::resource::<Room>().without(Verb::Create)`";
     const PARAMETER_FIX: &str = "write a parameter as `{name}`, and the rest of a path as `{*name}`";
     let mut matcher = matchit::Router::new();
     let mut taken: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();

@@ -19,7 +19,7 @@ impl<R: Resource> Crud<R> {
     /// # use omnistack_core::{crud::{Crud, Resource}, module::Registry};
     /// # fn register<Project: Resource>(registry: &mut Registry) {
     /// registry.tenant_export("projects", |ctx| {
-    ///     let projects = Crud::<Project>::from_ctx(ctx)?;
+    ///     let projects = ctx.get::<Crud<Project>>()?;
     ///     Ok(move |tenant| projects.export(tenant))
     /// });
     /// # }

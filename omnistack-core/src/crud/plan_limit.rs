@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use sqlx::AssertSqlSafe;
 
 use super::{Crud, Resource, Scope};
 use crate::{
-    BoxError,
     db::{self, Tx},
     http::Error,
     identity::{Entitlements, Identity, Plan, TenantId},
-    module::{Context, MissingDependency},
 };
 
 /// The limit of plans on the rows of a tenant.
@@ -23,19 +20,8 @@ pub(super) struct PlanLimit {
 
 impl<R: Resource> Crud<R> {
     /// Limits the rows of a tenant by the limit of this name in its plan, exactly. Creating or restoring a row fails with
-    /// 402 `PLAN_LIMIT_REACHED` beyond it. Declare how the rows are counted with
-    /// [`Registry::limited_resource`](crate::module::Registry::limited_resource) and [`counter`](Self::counter), so that
-    /// a tenant's overview of its plan shows them.
-    ///
-    /// ```
-    /// # use omnistack_core::{module::{Context, MissingDependency, Registry}, crud::{Crud, Resource}};
-    /// fn projects<R: Resource>(ctx: &Context) -> Result<Crud<R>, MissingDependency> {
-    ///     Ok(Crud::from_ctx(ctx)?.limited_by_plan(ctx.get()?, "projects"))
-    /// }
-    /// # fn register<Project: Resource>(registry: &mut Registry) {
-    /// registry.limited_resource("projects", Crud::<Project>::counter);
-    /// # }
-    /// ```
+    /// 402 `PLAN_LIMIT_REACHED` beyond it. [`ResourceMount::limited_by_plan`](super::ResourceMount::limited_by_plan) also
+    /// declares how the rows are counted, so that a tenant's overview of its plan shows them.
     #[must_use]
     pub fn limited_by_plan(mut self, entitlements: Entitlements, name: &'static str) -> Self {
         self.plan_limit = Some(PlanLimit { entitlements, name });
@@ -51,24 +37,6 @@ impl<R: Resource> Crud<R> {
         let count = count_in::<R>(&mut tx, tenant).await?;
         tx.commit().await?;
         Ok(count)
-    }
-
-    /// Returns the function that counts the rows of a tenant, for
-    /// [`Registry::limited_resource`](crate::module::Registry::limited_resource).
-    ///
-    /// # Errors
-    /// [`MissingDependency`] if the app provides no database or no clock.
-    pub fn counter(
-        ctx: &Context,
-    ) -> Result<
-        impl Fn(TenantId) -> BoxFuture<'static, Result<u64, BoxError>> + Send + Sync + 'static + use<R>,
-        MissingDependency,
-    > {
-        let rows = Self::from_ctx(ctx)?;
-        Ok(move |tenant: TenantId| -> BoxFuture<'static, Result<u64, BoxError>> {
-            let rows = rows.clone();
-            Box::pin(async move { Ok(rows.count(tenant).await?) })
-        })
     }
 
     /// Returns the plan of the caller's tenant, if plans limit the rows. Call it before a transaction begins, which

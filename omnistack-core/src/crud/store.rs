@@ -18,7 +18,6 @@ use crate::{
     http::{CursorPage, Error, NumberedPage, PageRequest, StatusCode},
     id::Id,
     identity::{Identity, Plan},
-    jobs::{Job, Jobs, NewJob},
     module::{Context, MissingDependency},
     realtime::RealtimeChannel,
 };
@@ -31,28 +30,16 @@ use crate::{
 pub struct Crud<R: Resource> {
     pub(super) db: Db,
     clock: Clock,
-    on_create: Option<CreationJob<R>>,
     hooks: Option<Arc<dyn ResourceHooks<R>>>,
     changes: ChangeDestinations,
     pub(super) plan_limit: Option<PlanLimit>,
     resource: PhantomData<fn() -> R>,
 }
 
-/// The queue, and the function that creates the job for a new row.
-type CreationJob<R> = (Jobs, Arc<dyn Fn(&R) -> NewJob + Send + Sync>);
-
 impl<R: Resource> Crud<R> {
     /// Creates a repository on a database.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self {
-            db,
-            clock,
-            on_create: None,
-            hooks: None,
-            changes: ChangeDestinations::default(),
-            plan_limit: None,
-            resource: PhantomData,
-        }
+        Self { db, clock, hooks: None, changes: ChangeDestinations::default(), plan_limit: None, resource: PhantomData }
     }
 
     /// Creates a repository with the app's database and clock.
@@ -61,14 +48,6 @@ impl<R: Resource> Crud<R> {
     /// [`MissingDependency`] if the app provides no database or no clock.
     pub fn from_ctx(ctx: &Context) -> Result<Self, MissingDependency> {
         Ok(Self::new(ctx.get()?, ctx.get()?))
-    }
-
-    /// Enqueues a job with every new row, in the same transaction: either both are stored or neither. The job
-    /// belongs to the caller's tenant.
-    #[must_use]
-    pub fn enqueue_on_create<J: Job>(mut self, jobs: Jobs, job: impl Fn(&R) -> J + Send + Sync + 'static) -> Self {
-        self.on_create = Some((jobs, Arc::new(move |row| NewJob::new(job(row)))));
-        self
     }
 
     /// Adds the app's own code to the transactions in which rows change: checks, further columns, jobs, audit entries.
@@ -264,10 +243,6 @@ impl<R: Resource> Crud<R> {
         let sql = format!("insert into {} ({into}) values ({values}) returning {}", R::TABLE, names::<R>());
         let row: R =
             tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(map_database_error::<R>)?;
-        if let Some((jobs, job)) = &self.on_create {
-            let job = caller.tenant.into_iter().fold(job(&row), NewJob::tenant);
-            jobs.enqueue_in(tx, job).await?;
-        }
         if let Some(hooks) = &self.hooks {
             hooks.after_create(tx, caller, &row).await?;
         }
@@ -461,7 +436,6 @@ impl<R: Resource> Clone for Crud<R> {
         Self {
             db: self.db.clone(),
             clock: self.clock.clone(),
-            on_create: self.on_create.clone(),
             hooks: self.hooks.clone(),
             changes: self.changes.clone(),
             plan_limit: self.plan_limit.clone(),

@@ -12,7 +12,7 @@ use omnistack_core::{
     app::AppBuilder,
     async_trait,
     clock::Timestamp,
-    crud::{self, Column, Crud, Resource, RowValues, Scope},
+    crud::{self, Column, Resource, RowValues, Scope},
     db::{self, FromRow, Migration, Tx},
     events::{Event, Events},
     http::{Error, StatusCode},
@@ -112,12 +112,8 @@ impl Module for Notes {
             })
             .job::<Import>(|_| Ok(()))
             .migrations(NOTES)
-            .routes(Mount::app("/notes"), crud::routes::<Note>(), |ctx| {
-                Ok(Crud::from_ctx(ctx)?.publish_to_realtime(ctx.get()?))
-            })
-            .routes(Mount::app("/drafts"), crud::routes::<Draft>(), |ctx| {
-                Ok(Crud::from_ctx(ctx)?.publish_to_realtime(ctx.get()?))
-            });
+            .resource(Mount::app("/notes"), crud::resource::<Note>().publish_to_realtime())
+            .resource(Mount::app("/drafts"), crud::resource::<Draft>().publish_to_realtime());
     }
 }
 

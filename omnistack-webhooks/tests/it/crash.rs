@@ -1,33 +1,29 @@
 //! Tests of processes that are killed by SIGKILL: after each of their statements in turn while they receive, process,
 //! publish or deliver a webhook, and [under load](server).
 //!
-//! An observer in the child process kills it after the n-th statement. The parent then acts as the provider and as
-//! another replica would, and checks the guarantee. This repeats with n + 1 until a child finishes before it is killed.
+//! The parent acts as the provider and as another replica would.
 
 #![cfg(test)]
 
 mod server;
 
-use std::{
-    collections::BTreeSet,
-    os::unix::process::ExitStatusExt as _,
-    process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::body::Body;
 use omnistack_core::{
     ShutdownToken,
     app::App,
-    clock::{MockClock, Timestamp},
-    config::Config,
-    db::{Db, Dialect, QueryEvent, QueryObserver},
+    db::{QueryEvent, QueryObserver},
     http::StatusCode,
     identity::TenantId,
     webhook::{WebhookEvent as _, WebhookPublisher},
 };
-use omnistack_testkit::{TestApp, TestDatabase, mock_server::MockResponse, on_each_database};
+use omnistack_testkit::{
+    TestApp, TestDatabase,
+    crash::{CrashChild, CrashCommand},
+    mock_server::MockResponse,
+    on_each_database,
+};
 use omnistack_webhooks::Webhooks;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -38,11 +34,7 @@ use crate::{
     inbox::{PUBLIC, Probe, app, send, signature},
 };
 
-/// The variables by which a child gets the URL of the database, the time of its clock, the statement after which it is
-/// killed, the id of its event, and its tenant.
-const URL: &str = "WEBHOOK_CRASH_URL";
-const CLOCK: &str = "WEBHOOK_CRASH_CLOCK";
-const STATEMENT: &str = "WEBHOOK_CRASH_STATEMENT";
+/// The variables by which a child gets the id of its event, and its tenant.
 const EVENT: &str = "WEBHOOK_CRASH_EVENT";
 const TENANT: &str = "WEBHOOK_CRASH_TENANT";
 
@@ -55,23 +47,6 @@ const AFTER_THE_LEASES: Duration = Duration::from_secs(600);
 /// The beginning of the statement by which a worker ends its work for an endpoint.
 const RELEASE: &str = "update omni_webhook_endpoints set lease_until = $3";
 
-/// A query observer that kills its process at the end of the n-th statement that counts.
-struct KillAfter {
-    left: AtomicUsize,
-    counts: fn(&str) -> bool,
-}
-
-impl QueryObserver for KillAfter {
-    fn observe(&self, event: QueryEvent<'_>) {
-        if (self.counts)(event.sql) && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
-            loop {
-                std::thread::park();
-            }
-        }
-    }
-}
-
 /// A query observer that begins the shutdown when the work for an endpoint has ended.
 struct ShutDownAfterRelease(ShutdownToken);
 
@@ -83,30 +58,18 @@ impl QueryObserver for ShutDownAfterRelease {
     }
 }
 
-/// Returns a variable of a child process, or `None` if this is not a child that has it.
-fn variable(name: &str) -> Option<String> {
-    Config::from_env().get(name).map(|(value, _)| value.to_owned())
-}
-
 /// Returns the app of a child process, which is killed after one of the statements that count, as its environment says.
 /// Returns `None` if this is not a child.
-fn child(counts: fn(&str) -> bool) -> Option<App> {
-    let url = variable(URL)?;
-    let config = Config::from_pairs([
-        ("APP_ENV", "test"),
-        ("DATABASE_URL", url.as_str()),
-        ("DATABASE_SYNCHRONOUS", "off"),
-        ("HTTP_RATE_LIMIT", "off"),
-        ("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "true"),
+fn child(counts: fn(&str) -> bool) -> Option<(CrashChild, App)> {
+    let child = CrashChild::from_env()?;
+    let builder = child
+        .builder()
+        .set("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "true")
         // So that no search for deliveries is counted while one is being sent.
-        ("WEBHOOKS_POLL", "1m"),
-    ]);
-    let clock = MockClock::at(Timestamp::from_micros(variable(CLOCK)?.parse().unwrap())).clock();
-    let builder = App::builder(config).clock(clock).with(Webhooks::from_env()).with(Probe::default()).with(Orders);
-    let app = builder.build().unwrap();
-    let left = AtomicUsize::new(variable(STATEMENT)?.parse().unwrap());
-    app.db().observe(KillAfter { left, counts });
-    Some(app)
+        .set("WEBHOOKS_POLL", "1m");
+    let app = builder.with(Webhooks::from_env()).with(Probe::default()).with(Orders).build().unwrap();
+    child.kill_after_statement(app.db(), counts);
+    Some((child, app))
 }
 
 /// Returns whether a statement is one of the delivery of messages.
@@ -122,12 +85,11 @@ fn event(id: &str) -> Value {
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_receives() {
-    let Some(app) = child(|_| true) else { return };
-    let body = event(&variable(EVENT).unwrap()).to_string();
-    let micros: i64 = variable(CLOCK).unwrap().parse().unwrap();
+    let Some((child, app)) = child(|_| true) else { return };
+    let body = event(&child.variable(EVENT)).to_string();
     let request = http::Request::post(PUBLIC)
         .header("content-type", "application/json")
-        .header("x-probe-signature", signature(micros / 1_000_000, body.as_bytes()))
+        .header("x-probe-signature", signature(child.now().as_seconds(), body.as_bytes()))
         .body(Body::from(body))
         .unwrap();
     let response = app.service().oneshot(request).await.unwrap();
@@ -138,18 +100,18 @@ async fn child_that_receives() {
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_processes() {
-    let Some(app) = child(|_| true) else { return };
+    let Some((_, app)) = child(|_| true) else { return };
     assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 1);
 }
 
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_publishes() {
-    let Some(app) = child(|_| true) else { return };
-    let tenant: TenantId = variable(TENANT).unwrap().parse().unwrap();
+    let Some((child, app)) = child(|_| true) else { return };
+    let tenant: TenantId = child.variable(TENANT).parse().unwrap();
     let publisher: WebhookPublisher = app.context().get().unwrap();
     let mut tx = app.db().tenant(tenant).begin().await.unwrap();
-    let insert = tx.query("insert into probe_rows (event_id) values ($1)").bind(variable(EVENT).unwrap());
+    let insert = tx.query("insert into probe_rows (event_id) values ($1)").bind(child.variable(EVENT));
     insert.execute().await.unwrap();
     publisher.publish_in(&mut tx, &OrderPaid::example()).await.unwrap();
     tx.commit().await.unwrap();
@@ -158,54 +120,19 @@ async fn child_that_publishes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process of other tests here"]
 async fn child_that_delivers() {
-    let Some(app) = child(is_of_delivery) else { return };
+    let Some((_, app)) = child(is_of_delivery) else { return };
     let shutdown = ShutdownToken::new();
     app.db().observe(ShutDownAfterRelease(shutdown.clone()));
     expect_soon("the end of the work", app.run_workers(shutdown)).await;
 }
 
-/// The end of a child process.
-struct ChildEnd {
-    was_killed: bool,
-    has_answered: bool,
-}
-
 /// Returns the command that runs a child.
-fn command(app: &TestApp, child: &str, statement: usize) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("crash::{child}"), "--ignored", "--nocapture"]);
-    command.env(URL, app.database().url()).env(STATEMENT, statement.to_string());
-    command.env(CLOCK, app.clock().clock().now().as_micros().to_string());
-    command
-}
-
-/// Runs a child to its end.
-async fn run(mut command: Command) -> ChildEnd {
-    let what = format!("{command:?}");
-    let output = tokio::task::spawn_blocking(move || command.output());
-    let Output { status, stdout, stderr } = expect_soon("the end of a child", output).await.unwrap().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.signal() == Some(9) || status.success(), "{what}: {status}\n{stdout}\n{stderr}");
-    ChildEnd { was_killed: !status.success(), has_answered: stdout.contains(ANSWERED) }
+fn command(app: &TestApp, child: &str, statement: usize) -> CrashCommand {
+    CrashCommand::new(app, &format!("crash::{child}"), statement)
 }
 
 async fn expect_soon<T>(what: &str, done: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(90), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
-}
-
-/// Waits until PostgreSQL has ended the transactions of disconnected clients.
-async fn wait_for_closed_sessions(db: &Db) {
-    if db.dialect() == Dialect::Sqlite {
-        return;
-    }
-    let open = "select count(*) from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
-    let look = async {
-        while db.query(open).fetch_one::<(i64,)>().await.unwrap().0 > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    expect_soon("the end of the child's transaction", look).await;
 }
 
 /// Returns the status of each stored webhook with this id of its event, and the number of attempts.
@@ -234,11 +161,9 @@ on_each_database! {
         let mut deaths = 0;
         loop {
             let id = format!("evt_{deaths}");
-            let mut command = command(&app, "child_that_receives", deaths + 1);
-            command.env(EVENT, &id);
-            let end = run(command).await;
-            wait_for_closed_sessions(app.db()).await;
-            if end.has_answered {
+            let end = command(&app, "child_that_receives", deaths + 1).env(EVENT, &id).run().await;
+            let has_answered = end.stdout.contains(ANSWERED);
+            if has_answered {
                 assert_eq!(stored(&app, &id).await, [("received".to_owned(), 0)]);
             } else {
                 // The provider has no response, so it sends the event again.
@@ -249,7 +174,7 @@ on_each_database! {
             assert_eq!(stored(&app, &id).await, [("processed".to_owned(), 1)], "after {deaths}");
             assert_eq!(rows_of(&app, &id).await, 1, "after {deaths}");
             if !end.was_killed {
-                assert!(end.has_answered);
+                assert!(has_answered);
                 break;
             }
             deaths += 1;
@@ -263,8 +188,7 @@ on_each_database! {
         loop {
             let id = format!("evt_{deaths}");
             send(&app, event(&id)).await.expect(200);
-            let end = run(command(&app, "child_that_processes", deaths + 1)).await;
-            wait_for_closed_sessions(app.db()).await;
+            let end = command(&app, "child_that_processes", deaths + 1).run().await;
             assert!(rows_of(&app, &id).await <= 1, "after {deaths}");
             app.clock().advance(AFTER_THE_LEASES);
             app.run_events().await;
@@ -290,10 +214,8 @@ on_each_database! {
         let (mut deaths, mut expected) = (0, 0);
         loop {
             let id = format!("order_{deaths}");
-            let mut command = command(&app, "child_that_publishes", deaths + 1);
-            command.env(EVENT, &id).env(TENANT, tenant.to_string());
-            let end = run(command).await;
-            wait_for_closed_sessions(app.db()).await;
+            let command = command(&app, "child_that_publishes", deaths + 1);
+            let end = command.env(EVENT, &id).env(TENANT, tenant).run().await;
             expected += rows_of(&app, &id).await;
             assert_eq!(published(&app).await, (expected, expected), "after {deaths}");
             if !end.was_killed {
@@ -320,8 +242,7 @@ on_each_database! {
         let (mut deaths, mut seen) = (0, BTreeSet::new());
         loop {
             publish(&app, &owner, 1).await;
-            let end = run(command(&app, "child_that_delivers", deaths + 1)).await;
-            wait_for_closed_sessions(app.db()).await;
+            let end = command(&app, "child_that_delivers", deaths + 1).run().await;
             // Another process continues when the leases have ended.
             app.clock().advance(AFTER_THE_LEASES);
             let delivered = async {

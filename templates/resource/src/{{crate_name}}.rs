@@ -16,7 +16,7 @@ impl Module for {{Module}} {
 
     fn register(&self, registry: &mut Registry) {
         let mount = Mount::app("/{{project-name}}").permissions("{{project-name}}");
-        registry.migrations(migrations!["0001_{{crate_name}}"]).routes(mount, crud::routes::<{{Row}}>(), Crud::from_ctx);
+        registry.migrations(migrations!["0001_{{crate_name}}"]).resource(mount, crud::resource::<{{Row}}>());
     }
 }
 

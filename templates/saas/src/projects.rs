@@ -2,8 +2,7 @@
 
 use omnistack::prelude::*;
 
-/// The projects module, with routes under `/api/v1/app/projects`. Changes are published to the topic `projects`, and
-/// shown to the team's connected clients. The plan of a team limits how many it has.
+/// The projects of teams, with routes under `/api/v1/app/projects`.
 #[derive(Debug)]
 pub struct Projects;
 
@@ -14,14 +13,8 @@ impl Module for Projects {
 
     fn register(&self, registry: &mut Registry) {
         let mount = Mount::app("/projects").permissions("projects");
-        let crud = |ctx: &Context| {
-            let crud = Crud::from_ctx(ctx)?.publish_changes(ctx.get()?, "projects").publish_to_realtime(ctx.get()?);
-            Ok(crud.limited_by_plan(ctx.get()?, "projects"))
-        };
-        registry
-            .migrations(migrations!["0001_projects"])
-            .routes(mount, crud::routes::<Project>(), crud)
-            .limited_resource("projects", Crud::<Project>::counter);
+        let projects = crud::resource::<Project>().limited_by_plan().publish_changes().publish_to_realtime();
+        registry.migrations(migrations!["0001_projects"]).resource(mount, projects);
     }
 }
 

@@ -3,6 +3,7 @@
 use book_examples::reports::{ProjectsPerDay, by_day, copy, prefix_all};
 use omnistack::{audit::AuditLog, crud::Crud};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use saas::projects::Project;
 use serde_json::json;
 
 // ANCHOR: test
@@ -17,7 +18,7 @@ on_each_database! {
         let days = by_day(app.db(), caller.tenant.unwrap()).await.unwrap();
         assert_eq!(days, [ProjectsPerDay { day: "2030-01-01".into(), projects: 1 }]);
 
-        let (crud, audit) = (Crud::from_ctx(app.app().context()).unwrap(), AuditLog::default());
+        let (crud, audit) = (app.app().context().get::<Crud<Project>>().unwrap(), AuditLog::default());
         let id = created["id"].as_str().unwrap().parse().unwrap();
         assert_eq!(copy(&crud, &audit, caller, id).await.unwrap().name, "Copy of Apollo");
         assert_eq!(prefix_all(app.db(), &audit, caller, "2030: ".into()).await.unwrap(), 2);

@@ -1,30 +1,16 @@
-//! Tests of processes that are killed by SIGKILL, after each statement of a call in turn.
-//!
-//! An observer in the child process kills it after the n-th statement. The parent then acts as another replica, and
-//! checks the guarantee. This repeats with n + 1 until a child finishes before it is killed.
+//! Tests of processes that are killed by SIGKILL, after each statement of a call in turn. The parent then acts as another
+//! replica.
 
-use std::{
-    os::unix::process::ExitStatusExt as _,
-    process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-use omnistack_core::{
-    app::App,
-    clock::{MockClock, Timestamp},
-    config::Config,
-    db::{Dialect, QueryEvent, QueryObserver},
+use omnistack_testkit::{
+    crash::{CrashChild, CrashCommand},
+    on_each_database,
 };
-use omnistack_testkit::on_each_database;
 
 use super::*;
 
-/// The variables by which a child gets the URL of the database, the time of its clock, the statement after which it is
-/// killed, and its tenant.
-const URL: &str = "AI_CRASH_URL";
-const CLOCK: &str = "AI_CRASH_CLOCK";
-const STATEMENT: &str = "AI_CRASH_STATEMENT";
+/// The variable by which a child gets its tenant.
 const TENANT: &str = "AI_CRASH_TENANT";
 
 /// The line that a child prints when its call is settled.
@@ -33,86 +19,23 @@ const SETTLED: &str = "the call is settled";
 /// Longer than the time limit of a call, and the minute after which it is lost.
 const AFTER_EXPIRY: Duration = Duration::from_secs(12 * 60);
 
-/// A query observer that kills its process at the end of the n-th statement.
-struct KillAfter(AtomicUsize);
-
-impl QueryObserver for KillAfter {
-    fn observe(&self, _: QueryEvent<'_>) {
-        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
-            _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
-            loop {
-                std::thread::park();
-            }
-        }
-    }
-}
-
 fn plan() -> Plan {
     Plan::new("large").limit(meters::AI_TOKENS, 1_000_000).limit(meters::AI_REQUESTS, 1_000)
-}
-
-/// Returns a variable of a child process, or `None` if this is not a child that has it.
-fn variable(name: &str) -> Option<String> {
-    Config::from_env().get(name).map(|(value, _)| value.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process of other tests here"]
 async fn child_that_calls() {
-    let Some(url) = variable(URL) else { return };
-    let config = Config::from_pairs([
-        ("APP_ENV", "test"),
-        ("DATABASE_URL", url.as_str()),
-        ("DATABASE_SYNCHRONOUS", "off"),
-        ("HTTP_RATE_LIMIT", "off"),
-    ]);
-    let clock = MockClock::at(Timestamp::from_micros(variable(CLOCK).unwrap().parse().unwrap())).clock();
-    let app = with_ai(App::builder(config).clock(clock), &plan(), &RecordedUsage::default()).build().unwrap();
-    let left = AtomicUsize::new(variable(STATEMENT).unwrap().parse().unwrap());
-    app.db().observe(KillAfter(left));
+    let Some(child) = CrashChild::from_env() else { return };
+    let app = with_ai(child.builder(), &plan(), &RecordedUsage::default()).build().unwrap();
+    child.kill_after_statement(app.db(), |_| true);
     let accounting: Accounting = app.context().get().unwrap();
-    let caller = AiCaller::of_tenant(variable(TENANT).unwrap().parse().unwrap());
+    let caller = AiCaller::of_tenant(child.variable(TENANT).parse().unwrap());
     let start = CallStart::new(caller, "smart").reserve(100, 300, Some(Cost::from_pico(4_000)));
     let mut call = accounting.open(start).await.unwrap();
     call.note_target("fake", "fake-small");
     call.settle(answered(90, 250, 3_500)).await.unwrap();
     println!("{SETTLED}");
-}
-
-/// The end of a child process.
-struct ChildEnd {
-    was_killed: bool,
-    has_settled: bool,
-}
-
-/// Runs a child to its end.
-async fn run(app: &TestApp, tenant: TenantId, statement: usize) -> ChildEnd {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "accounting::crash::child_that_calls", "--ignored", "--nocapture"]);
-    command.env(URL, app.database().url()).env(STATEMENT, statement.to_string()).env(TENANT, tenant.to_string());
-    command.env(CLOCK, app.clock().clock().now().as_micros().to_string());
-    let what = format!("{command:?}");
-    let output = tokio::task::spawn_blocking(move || command.output());
-    let output = tokio::time::timeout(Duration::from_secs(90), output).await.expect("the child ends");
-    let Output { status, stdout, stderr } = output.unwrap().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.signal() == Some(9) || status.success(), "{what}: {status}\n{stdout}\n{stderr}");
-    ChildEnd { was_killed: !status.success(), has_settled: stdout.contains(SETTLED) }
-}
-
-/// Waits until PostgreSQL has ended the transactions of the killed process.
-async fn wait_for_closed_sessions(app: &TestApp) {
-    if app.db().dialect() == Dialect::Sqlite {
-        return;
-    }
-    let open = "select count(*) from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
-    let look = async {
-        while app.db().query(open).fetch_one::<(i64,)>().await.unwrap().0 > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(90), look).await.expect("the transactions end");
 }
 
 on_each_database! {
@@ -123,10 +46,11 @@ on_each_database! {
         let (mut deaths, mut seen) = (0, std::collections::BTreeSet::new());
         loop {
             let account = Account::new(&app);
-            let end = run(&app, account.tenant, deaths + 1).await;
-            wait_for_closed_sessions(&app).await;
+            let child = CrashCommand::new(&app, "accounting::crash::child_that_calls", deaths + 1);
+            let end = child.env(TENANT, account.tenant).run().await;
+            let has_settled = end.stdout.contains(SETTLED);
             let before = account.ledger().await;
-            assert!(before.len() <= 1 && !(end.has_settled && before.is_empty()), "after {deaths}: {before:?}");
+            assert!(before.len() <= 1 && !(has_settled && before.is_empty()), "after {deaths}: {before:?}");
             // Another replica settles what is left, after the time limit of the call.
             app.clock().advance(AFTER_EXPIRY);
             account.accounting.settle_expired().await.unwrap();
@@ -148,7 +72,7 @@ on_each_database! {
             }
             seen.extend(before.into_iter().map(|call| call.status));
             if !end.was_killed {
-                assert!(end.has_settled);
+                assert!(has_settled);
                 break;
             }
             deaths += 1;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use omnistack_ai::{LlmError, LlmErrorKind};
+use omnistack_ai::{Ai, LlmError, LlmErrorKind};
 use omnistack_core::identity::Permissions;
-use omnistack_testkit::{TestDatabase, TestResponse, on_each_database};
+use omnistack_testkit::{TestApp, TestDatabase, TestResponse, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
@@ -20,6 +20,23 @@ fn openai_error(response: &TestResponse) -> [String; 2] {
     assert!(error["message"].is_string() && error.contains_key("param"), "{body}");
     assert_eq!(error["request_id"].as_str(), response.header("x-request-id"), "{body}");
     ["type", "code"].map(|name| error[name].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn the_routes_that_call_models_describe_the_same_errors() {
+    let ai = Ai::from_env().provider(ScriptedProvider::default());
+    let start = TestApp::start(TestDatabase::sqlite(), |app| app.with(ai).without_routes("ai", "/v1/models/**"));
+    let document = start.await.anonymous().get("/openapi.json").await.expect(200).json();
+    for path in [CHAT, RESPONSES, "/v1/embeddings"] {
+        for status in ["400", "402", "403", "404", "410", "429", "502"] {
+            let response = &document["paths"][path]["post"]["responses"][status];
+            let schema = &response["content"]["application/json"]["schema"];
+            assert_eq!(schema, &json!({ "$ref": "#/components/schemas/OpenAiError" }), "{path}: {response}");
+        }
+    }
+    for schema in ["OpenAiError", "OpenAiErrorDetails"] {
+        assert!(document["components"]["schemas"][schema].is_object(), "{schema}");
+    }
 }
 
 on_each_database! {

@@ -1,56 +1,24 @@
 //! Processes that are killed by SIGKILL after each of their statements in turn while they store usage: what was
 //! acknowledged is stored, and nothing counts twice.
 
-use std::{
-    os::unix::process::ExitStatusExt as _,
-    process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
-
 use omnistack_billing::UsageOutcome;
-use omnistack_core::{
-    app::App,
-    clock::{MockClock, Timestamp},
-    config::Config,
-    db::{Dialect, QueryEvent, QueryObserver},
-    identity::TenantId,
-    usage::UsageEvent,
+use omnistack_core::{clock::Timestamp, identity::TenantId, usage::UsageEvent};
+use omnistack_testkit::{
+    TestApp, TestDatabase,
+    crash::{CrashChild, CrashCommand},
+    on_each_database,
 };
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 
 use super::{billing, ledger, start, sum, tenant_of};
 
-/// The variables by which a child gets the URL of the database, the time of its clock, its tenant, the statement after
-/// which it is killed, and the number of events in each of its batches.
-const URL: &str = "USAGE_CRASH_URL";
-const CLOCK: &str = "USAGE_CRASH_CLOCK";
+/// The variables by which a child gets its tenant, and the number of events in each of its batches.
 const TENANT: &str = "USAGE_CRASH_TENANT";
-const STATEMENT: &str = "USAGE_CRASH_STATEMENT";
 const BATCH: &str = "USAGE_CRASH_BATCH";
 /// The name of the run, which is part of the ids of its events.
 const RUN: &str = "USAGE_CRASH_RUN";
 
 /// Batches of a child. All of them have the same ten events in the middle.
 const BATCHES: usize = 4;
-
-/// A query observer that kills its process at the end of the n-th statement.
-struct KillAfter(AtomicUsize);
-
-impl QueryObserver for KillAfter {
-    fn observe(&self, _: QueryEvent<'_>) {
-        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
-            _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
-            loop {
-                std::thread::park();
-            }
-        }
-    }
-}
-
-fn variable(name: &str) -> Option<String> {
-    Config::from_env().get(name).map(|(value, _)| value.to_owned())
-}
 
 /// Returns the events of a batch.
 fn batch(tenant: TenantId, run: &str, number: usize, size: usize, now: Timestamp) -> Vec<UsageEvent> {
@@ -62,22 +30,14 @@ fn batch(tenant: TenantId, run: &str, number: usize, size: usize, now: Timestamp
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_ingests() {
-    let Some(url) = variable(URL) else { return };
-    let config = Config::from_pairs([
-        ("APP_ENV", "test"),
-        ("DATABASE_URL", url.as_str()),
-        ("DATABASE_SYNCHRONOUS", "off"),
-        ("USAGE_COUNT_REQUESTS", "false"),
-    ]);
-    let now = Timestamp::from_micros(variable(CLOCK).unwrap().parse().unwrap());
-    let app = App::builder(config).clock(MockClock::at(now).clock()).with(billing()).build().unwrap();
-    let number = |name: &str| variable(name).unwrap().parse::<usize>().unwrap();
-    app.db().observe(KillAfter(AtomicUsize::new(number(STATEMENT))));
-    let tenant: TenantId = variable(TENANT).unwrap().parse().unwrap();
-    let run = variable(RUN).unwrap();
+    let Some(child) = CrashChild::from_env() else { return };
+    let app = child.builder().set("USAGE_COUNT_REQUESTS", "false").with(billing()).build().unwrap();
+    child.kill_after_statement(app.db(), |_| true);
+    let tenant: TenantId = child.variable(TENANT).parse().unwrap();
+    let (run, size): (_, usize) = (child.variable(RUN), child.variable(BATCH).parse().unwrap());
     let ledger: omnistack_billing::Ledger = app.context().get().unwrap();
     for batch_number in 0..BATCHES {
-        let events = batch(tenant, &run, batch_number, number(BATCH), now);
+        let events = batch(tenant, &run, batch_number, size, child.now());
         let outcomes = ledger.ingest(events).await.unwrap();
         assert!(outcomes.iter().all(|one| matches!(one, UsageOutcome::Accepted { .. } | UsageOutcome::Duplicate)));
         println!("acknowledged {batch_number}");
@@ -86,34 +46,9 @@ async fn child_that_ingests() {
 
 /// Runs a child to its end. Returns the batches that it has acknowledged, and whether it was killed.
 async fn run(app: &TestApp, tenant: TenantId, name: &str, statement: usize, size: usize) -> (Vec<usize>, bool) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "ledger::crash::child_that_ingests", "--ignored", "--nocapture"]);
-    command.env(URL, app.database().url()).env(STATEMENT, statement.to_string()).env(RUN, name);
-    command.env(CLOCK, app.clock().clock().now().as_micros().to_string());
-    command.env(TENANT, tenant.to_string()).env(BATCH, size.to_string());
-    let output = tokio::task::spawn_blocking(move || command.output());
-    let ended = tokio::time::timeout(Duration::from_secs(90), output).await.expect("the child ends");
-    let Output { status, stdout, stderr } = ended.unwrap().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.signal() == Some(9) || status.success(), "{status}\n{stdout}\n{stderr}");
-    let acknowledged =
-        stdout.lines().filter_map(|line| line.split("acknowledged ").nth(1)?.trim().parse().ok()).collect();
-    (acknowledged, !status.success())
-}
-
-/// Waits until PostgreSQL has ended the transactions of disconnected clients.
-async fn wait_for_closed_sessions(app: &TestApp) {
-    if app.db().dialect() == Dialect::Sqlite {
-        return;
-    }
-    let open = "select count(*) from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
-    let look = async {
-        while app.db().query(open).fetch_one::<(i64,)>().await.unwrap().0 > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), look).await.expect("the child's transaction ends");
+    let command = CrashCommand::new(app, "ledger::crash::child_that_ingests", statement);
+    let end = command.env(RUN, name).env(TENANT, tenant).env(BATCH, size).run().await;
+    (end.printed_after("acknowledged ").filter_map(|number| number.parse().ok()).collect(), end.was_killed)
 }
 
 on_each_database! {
@@ -126,7 +61,6 @@ on_each_database! {
             for statement in 1.. {
                 let name = format!("{size}/{statement}");
                 let (acknowledged, was_killed) = run(&app, tenant, &name, statement, size).await;
-                wait_for_closed_sessions(&app).await;
                 let before = sum(&app, tenant, "period", "pages").await;
                 let stored = before - expected;
                 let least = acknowledged.len() * size + if acknowledged.is_empty() { 0 } else { 10 };

@@ -1,24 +1,21 @@
 //! Processes that are killed by SIGKILL after each of their statements in turn, while they start a checkout, process
 //! the events of a purchase and of a renewal, and refund a duplicate: nothing is lost, and nothing counts twice.
 
-use std::{
-    os::unix::process::ExitStatusExt as _,
-    process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::body::Body;
 use omnistack_core::{
     app::{App, DevIdentity},
-    clock::{MockClock, Timestamp},
-    config::Config,
-    db::{Dialect, QueryEvent, QueryObserver},
+    clock::Timestamp,
     http::StatusCode,
     identity::Permissions,
     payment::{ProviderEventObject, ProviderSubscriptionStatus},
 };
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{
+    TestApp, TestDatabase,
+    crash::{CrashChild, CrashCommand, CrashEnd},
+    on_each_database,
+};
 use serde_json::json;
 use tower::ServiceExt as _;
 
@@ -28,63 +25,34 @@ use super::{
     send, start, subscription,
 };
 
-/// The variables by which a child gets the URL of the database, the time of its clock, the statement after which it is
-/// killed, the plan, and the checkout that is paid: its reference, its customer, and the time of the payment.
-const URL: &str = "SUBSCRIPTION_CRASH_URL";
-const CLOCK: &str = "SUBSCRIPTION_CRASH_CLOCK";
-const STATEMENT: &str = "SUBSCRIPTION_CRASH_STATEMENT";
+/// The variables by which a child gets the plan, and the checkout that is paid: its reference, its customer, and the time
+/// of the payment.
 const PLAN: &str = "SUBSCRIPTION_CRASH_PLAN";
 const PAID: &str = "SUBSCRIPTION_CRASH_PAID";
 
 /// Longer than the leases of events and jobs.
 const AFTER_THE_LEASES: Duration = Duration::from_secs(600);
 
-/// A query observer that kills its process at the end of the n-th statement.
-struct KillAfter(AtomicUsize);
-
-impl QueryObserver for KillAfter {
-    fn observe(&self, _: QueryEvent<'_>) {
-        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
-            _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
-            loop {
-                std::thread::park();
-            }
-        }
-    }
-}
-
-fn variable(name: &str) -> Option<String> {
-    Config::from_env().get(name).map(|(value, _)| value.to_owned())
-}
-
 /// Returns the app of a child process. Returns `None` if this is not a child.
-async fn child() -> Option<(App, ScriptedProvider, Timestamp)> {
-    let url = variable(URL)?;
-    let config = Config::from_pairs([
-        ("APP_ENV", "test"),
-        ("DATABASE_URL", url.as_str()),
-        ("DATABASE_SYNCHRONOUS", "off"),
-        ("USAGE_COUNT_REQUESTS", "false"),
-        ("DEV_TOKEN", "dev_crash"),
-    ]);
-    let now = Timestamp::from_micros(variable(CLOCK)?.parse().unwrap());
+async fn child() -> Option<(CrashChild, App, ScriptedProvider)> {
+    let child = CrashChild::from_env()?;
     let provider = ScriptedProvider::default();
-    let app = App::builder(config).clock(MockClock::at(now).clock()).with(billing());
+    let app = child.builder().set("USAGE_COUNT_REQUESTS", "false").set("DEV_TOKEN", "dev_crash").with(billing());
     let app = app.with(DevIdentity::default()).with(ScriptedPayments(provider.clone())).build().unwrap();
     // The development token is known from the start on.
     app.start().await.unwrap();
-    app.db().observe(KillAfter(AtomicUsize::new(variable(STATEMENT)?.parse().unwrap())));
-    Some((app, provider, now))
+    child.kill_after_statement(app.db(), |_| true);
+    Some((child, app, provider))
 }
 
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_starts_a_checkout() {
-    let Some((app, ..)) = child().await else { return };
+    let Some((child, app, _)) = child().await else { return };
     let request = http::Request::post(format!("{BILLING}/checkout"))
         .header("content-type", "application/json")
         .header("authorization", "Bearer dev_crash")
-        .body(Body::from(json!({ "plan": variable(PLAN).unwrap() }).to_string()))
+        .body(Body::from(json!({ "plan": child.variable(PLAN) }).to_string()))
         .unwrap();
     let response = app.service().oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
@@ -93,25 +61,25 @@ async fn child_that_starts_a_checkout() {
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_processes_an_event() {
-    let Some((app, provider, now)) = child().await else { return };
-    restore_paid(&provider, "pro:2900:USD:month", now);
+    let Some((child, app, provider)) = child().await else { return };
+    restore_paid(&child, &provider, "pro:2900:USD:month");
     app.dispatcher().run_until_idle().await.unwrap();
 }
 
 /// Creates the subscription that the process that has started this one tells of. Returns its id.
-fn restore_paid(provider: &ScriptedProvider, price: &str, now: Timestamp) -> String {
-    let text = variable(PAID).unwrap();
+fn restore_paid(child: &CrashChild, provider: &ScriptedProvider, price: &str) -> String {
+    let text = child.variable(PAID);
     let [reference, customer, paid_at]: [&str; 3] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    let paid = provider.restore(reference, customer, price, now);
+    let paid = provider.restore(reference, customer, price, child.now());
     provider.pay(&paid, Timestamp::from_micros(paid_at.parse().unwrap()))
 }
 
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_processes_a_renewal() {
-    let Some((app, provider, now)) = child().await else { return };
-    let id = restore_paid(&provider, "pro:2900:USD:month", now);
-    provider.renew(&id, now, false);
+    let Some((child, app, provider)) = child().await else { return };
+    let id = restore_paid(&child, &provider, "pro:2900:USD:month");
+    provider.renew(&id, child.now(), false);
     provider.pay_newest(&id);
     app.dispatcher().run_until_idle().await.unwrap();
 }
@@ -119,34 +87,15 @@ async fn child_that_processes_a_renewal() {
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_refunds_a_duplicate() {
-    let Some((app, provider, now)) = child().await else { return };
-    restore_paid(&provider, "team:9900:USD:month", now);
+    let Some((child, app, provider)) = child().await else { return };
+    restore_paid(&child, &provider, "team:9900:USD:month");
     provider.world().prints_calls = true;
     app.runner().run_until_idle().await.unwrap();
 }
 
-/// The end of a child process.
-struct ChildEnd {
-    was_killed: bool,
-    /// The calls of the provider that took effect, with their idempotency keys.
-    calls: Vec<String>,
-}
-
-/// Runs a child to its end.
-async fn run(app: &TestApp, child: &str, statement: usize, variables: &[(&str, &str)]) -> ChildEnd {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("subscriptions::crash::{child}"), "--ignored", "--nocapture"]);
-    command.env(URL, app.database().url()).env(STATEMENT, statement.to_string());
-    command.env(CLOCK, app.clock().clock().now().as_micros().to_string()).envs(variables.iter().copied());
-    let output = tokio::task::spawn_blocking(move || command.output());
-    let ended = tokio::time::timeout(Duration::from_secs(90), output).await.expect("the child ends");
-    let Output { status, stdout, stderr } = ended.unwrap().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.signal() == Some(9) || status.success(), "{status}\n{stdout}\n{stderr}");
-    wait_for_closed_sessions(app).await;
-    // The name of the test may be before the first one, in its line.
-    let calls = stdout.lines().filter_map(|line| line.split_once(CALL)).map(|(_, call)| call.to_owned());
-    ChildEnd { was_killed: !status.success(), calls: calls.collect() }
+/// Runs a child to its end, with one variable.
+async fn run(app: &TestApp, child: &str, statement: usize, (name, value): (&str, &str)) -> CrashEnd {
+    CrashCommand::new(app, &format!("subscriptions::crash::{child}"), statement).env(name, value).run().await
 }
 
 /// Returns the text by which a child restores a checkout that was paid.
@@ -156,29 +105,13 @@ fn paid_text(provider: &ScriptedProvider, checkout: &str, paid_at: Timestamp) ->
     format!("{} {} {}", new.reference, new.customer, paid_at.as_micros())
 }
 
-/// Waits until PostgreSQL has ended the transactions of disconnected clients.
-async fn wait_for_closed_sessions(app: &TestApp) {
-    if app.db().dialect() == Dialect::Sqlite {
-        return;
-    }
-    let open = "select count(*) from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
-    let look = async {
-        while app.db().query(open).fetch_one::<(i64,)>().await.unwrap().0 > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), look).await.expect("the child's transaction ends");
-}
-
 on_each_database! {
     async fn a_killed_checkout_is_continued(database: TestDatabase) {
         let (app, provider) = start(database).await;
         let client = app.client_as(DevIdentity::identity().with_permissions(Permissions::all()));
         let mut deaths = 0;
         loop {
-            let ChildEnd { was_killed, .. } =
-                run(&app, "child_that_starts_a_checkout", deaths + 1, &[(PLAN, "pro")]).await;
+            let CrashEnd { was_killed, .. } = run(&app, "child_that_starts_a_checkout", deaths + 1, (PLAN, "pro")).await;
             assert!(count(&app, "select count(*) from omni_checkouts where status in ('creating', 'open')").await <= 1);
             let page = checkout(&client, json!({ "plan": "pro" })).await;
             let open = "select count(*) from omni_checkouts where status = 'open'";
@@ -210,8 +143,7 @@ on_each_database! {
             let paid = paid_text(&provider, &open, now);
             let id = provider.pay(&open, now);
             app.events().publish(&event(ProviderEventObject::Subscription(id))).await.unwrap();
-            let ChildEnd { was_killed, .. } =
-                run(&app, "child_that_processes_an_event", deaths + 1, &[(PAID, &paid)]).await;
+            let CrashEnd { was_killed, .. } = run(&app, "child_that_processes_an_event", deaths + 1, (PAID, &paid)).await;
             app.clock().advance(AFTER_THE_LEASES);
             app.run_events().await;
             app.run_jobs().await;
@@ -248,8 +180,7 @@ on_each_database! {
             let invoice = provider.world().subscriptions[&id].latest_invoice.clone().unwrap();
             let object = ProviderEventObject::Invoice { id: invoice, subscription: Some(id) };
             app.events().publish(&event(object)).await.unwrap();
-            let ChildEnd { was_killed, .. } =
-                run(&app, "child_that_processes_a_renewal", deaths + 1, &[(PAID, &paid)]).await;
+            let CrashEnd { was_killed, .. } = run(&app, "child_that_processes_a_renewal", deaths + 1, (PAID, &paid)).await;
             app.clock().advance(AFTER_THE_LEASES);
             app.run_events().await;
             app.run_jobs().await;
@@ -284,9 +215,10 @@ on_each_database! {
                 send(&app, ProviderEventObject::Checkout(page)).await;
             }
             provider.world().calls.clear();
-            let end = run(&app, "child_that_refunds_a_duplicate", deaths + 1, &[(PAID, &text)]).await;
-            // The provider is the same for both processes.
-            for call in &end.calls {
+            let end = run(&app, "child_that_refunds_a_duplicate", deaths + 1, (PAID, &text)).await;
+            // The calls that took effect, with their idempotency keys. The provider is the same for both processes.
+            let calls: Vec<_> = end.printed_after(CALL).map(str::to_owned).collect();
+            for call in &calls {
                 let mut world = provider.world();
                 if call.starts_with("cancel_subscription") {
                     world.subscriptions.get_mut(&duplicate).unwrap().status = ProviderSubscriptionStatus::Canceled;
@@ -305,9 +237,9 @@ on_each_database! {
                 let world = provider.world();
                 assert_eq!(world.subscriptions[&duplicate].status, ProviderSubscriptionStatus::Canceled);
                 assert_eq!(world.payments[&payment].refunded.minor(), 9_900, "after {deaths}");
-                let calls = end.calls.iter().chain(&world.calls);
-                let refunds = calls.filter(|call| call.starts_with("refund_payment")).count();
-                assert_eq!(refunds, 1, "after {deaths}: {:?} {:?}", end.calls, world.calls);
+                let refunds = calls.iter().chain(&world.calls);
+                let refunds = refunds.filter(|call| call.starts_with("refund_payment")).count();
+                assert_eq!(refunds, 1, "after {deaths}: {calls:?} {:?}", world.calls);
             }
             let times = i64::try_from(deaths).unwrap();
             let done = "select count(*) from omni_subscriptions where cleanup = 'done'";

@@ -196,7 +196,7 @@ impl Module for Hall {
         registry.migrations(&[Migration { name: "0001_hall", postgres: POSTGRES, sqlite: SQLITE }]);
         registry.tenant_tables(["calls"]);
         if !self.bent {
-            registry.routes(Mount::app("/seats"), crud::routes::<Seat>(), seats);
+            registry.resource(Mount::app("/seats"), crud::resource::<Seat>().hooks(|_| Ok(Protocol)));
             return;
         }
         let own = crud::routes::<Seat>().without(Verb::Create).without(Verb::Update).without(Verb::Delete);
@@ -346,12 +346,12 @@ on_each_database! {
     }
 
     async fn a_list_in_code_has_both_kinds_of_pages(database: TestDatabase) {
-        let app = TestApp::start(database, |app| app.with(Hall { bent: true })).await;
+        let app = TestApp::start(database, |app| app.with(Hall { bent: false })).await;
         let caller = app.user();
         for name in ["a", "b", "c"] {
-            caller.post(SEATS, json!({"name": name, "first": 1, "last": 2})).await.expect(202);
+            caller.post(SEATS, json!({"name": name, "first": 1, "last": 2})).await.expect(201);
         }
-        let (seats, identity) = (seats(app.app().context()).unwrap(), caller.identity().unwrap());
+        let (seats, identity) = (app.app().context().get::<Crud<Seat>>().unwrap(), caller.identity().unwrap());
         let numbered = seats.list(identity, &ListRequest::parse("page=2&page_size=2&sort=name").unwrap()).await.unwrap();
         assert_eq!((numbered.total(), numbered.next_cursor(), numbered.items().len()), (Some(3), None, 1));
         let first = seats.list(identity, &ListRequest::parse("limit=2&sort=name").unwrap()).await.unwrap();
@@ -368,8 +368,8 @@ on_each_database! {
 }
 
 #[tokio::test]
-async fn two_routes_for_one_operation_are_a_problem_with_a_fix() {
-    struct Twice;
+async fn what_is_mounted_twice_is_a_problem_with_a_fix() {
+    struct Twice(fn(&mut Registry));
 
     impl Module for Twice {
         fn name(&self) -> &'static str {
@@ -377,14 +377,35 @@ async fn two_routes_for_one_operation_are_a_problem_with_a_fix() {
         }
 
         fn register(&self, registry: &mut Registry) {
-            registry.routes(Mount::app("/seats"), crud::routes::<Seat>().routes(routes!(create_by_hand)), seats);
+            (self.0)(registry);
         }
     }
 
-    let app = App::builder(TestDatabase::sqlite().config());
-    let error = app.with(DevIdentity::default()).with(Twice).build().unwrap_err().to_string();
-    assert!(error.contains("POST /api/v1/app/seats is also mounted by module `twice`"), "{error}");
-    assert!(error.contains("`crud::routes::<Room>().without(Verb::Create)`"), "{error}");
+    fn mount_operation_twice(registry: &mut Registry) {
+        registry.routes(Mount::app("/seats"), crud::routes::<Seat>().routes(routes!(create_by_hand)), seats);
+    }
+
+    fn mount_resource_twice(registry: &mut Registry) {
+        let (app, admin) = (Mount::app("/seats"), Mount::admin("/seats"));
+        registry.resource(app, crud::resource::<Seat>()).resource(admin, crud::resource::<Seat>());
+    }
+
+    for (twice, what, fix) in [
+        (
+            Twice(mount_operation_twice),
+            "POST /api/v1/app/seats is also mounted by module `twice`",
+            "`crud::resource::<Room>().without(Verb::Create)`",
+        ),
+        (
+            Twice(mount_resource_twice),
+            "mounts the resource `seat`, which is mounted already",
+            "mount its routes again by `registry.routes`, with the state `|ctx| ctx.get()`",
+        ),
+    ] {
+        let app = App::builder(TestDatabase::sqlite().config());
+        let error = app.with(DevIdentity::default()).with(twice).build().unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains(fix), "{error}");
+    }
 }
 
 /// Returns what the hooks have written for the caller's tenant, in order.

@@ -1,23 +1,13 @@
 //! Tests of a process that is killed by SIGKILL after each of its statements in turn, while it handles a request with
 //! an idempotency key or dispatches events.
 //!
-//! An observer in the child process kills it after the n-th statement, including `begin` and `commit`. The parent
-//! then inspects the database, acts as the client or another replica would, and checks the guarantee. This repeats
-//! with n + 1 until a child finishes before it is killed.
-
-use std::{
-    os::unix::process::ExitStatusExt as _,
-    process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+//! The parent then inspects the database, and acts as the client or another replica would.
 
 use axum::{body::Body, extract::State, routing::post};
 use bytes::Bytes;
 use omnistack_core::{
     app::App,
-    clock::{MockClock, Timestamp},
-    config::Config,
-    db::{Db, Dialect, QueryEvent, QueryObserver},
+    db::Db,
     events::{DeliveryFilter, DeliveryState, EnqueueJob, Events, ForwardToTopic},
     http::{Error, Json, Response, StatusCode},
     idempotency::Idempotency,
@@ -25,7 +15,10 @@ use omnistack_core::{
     module::{Api, Mount},
     pubsub::{Broker, PubSub},
 };
-use omnistack_testkit::on_each_database;
+use omnistack_testkit::{
+    crash::{CrashChild, CrashCommand},
+    on_each_database,
+};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tower::ServiceExt as _;
@@ -33,9 +26,7 @@ use uuid::Uuid;
 
 use super::*;
 
-const URL: &str = "FAILPOINT_URL";
-const CLOCK: &str = "FAILPOINT_CLOCK";
-const STATEMENT: &str = "FAILPOINT_STATEMENT";
+/// The variable by which a child gets the idempotency key of its request.
 const KEY: &str = "FAILPOINT_KEY";
 
 #[derive(Serialize, Deserialize)]
@@ -134,20 +125,6 @@ async fn order(
     idempotency.commit(tx, (StatusCode::CREATED, Json(json!({ "id": id })))).await
 }
 
-/// A query observer that kills its process at the end of the n-th statement.
-struct KillAfter(AtomicUsize);
-
-impl QueryObserver for KillAfter {
-    fn observe(&self, _: QueryEvent<'_>) {
-        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
-            _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
-            loop {
-                std::thread::park();
-            }
-        }
-    }
-}
-
 /// A pub/sub broker that reports each message: in a child to its parent, in the parent to itself.
 #[derive(Clone, Default)]
 struct ReportingBroker(Arc<Mutex<Vec<String>>>);
@@ -173,16 +150,11 @@ fn request(name: &str) -> http::Request<Body> {
 
 /// Returns the app of a child process, which is killed as its environment says, or `None` if this is not a child.
 fn child(told: bool) -> Option<(App, String)> {
-    let environment = Config::from_env();
-    let setting = |name| environment.get(name).map(|(value, _)| value.to_owned());
-    let (url, key) = (setting(URL)?, setting(KEY)?);
-    let pairs =
-        [("APP_ENV", "test"), ("DATABASE_URL", &url), ("HTTP_RATE_LIMIT", "off"), ("DATABASE_SYNCHRONOUS", "off")];
-    let clock = MockClock::at(Timestamp::from_micros(setting(CLOCK)?.parse().unwrap())).clock();
-    let builder = App::builder(Config::from_pairs(pairs)).clock(clock).with(Shop { told });
+    let child = CrashChild::from_env()?;
+    let builder = child.builder().with(Shop { told });
     let app = builder.replace(PubSub::new(ReportingBroker::default())).build().unwrap();
-    app.db().observe(KillAfter(AtomicUsize::new(setting(STATEMENT)?.parse().unwrap())));
-    Some((app, key))
+    child.kill_after_statement(app.db(), |_| true);
+    Some((app, child.variable(KEY)))
 }
 
 #[tokio::test]
@@ -203,31 +175,8 @@ async fn child_that_delivers() {
 /// Runs a child that is killed after this many statements. Returns whether it was killed, and the number of its
 /// reports.
 async fn run(app: &TestApp, child: &str, statement: usize, key: &str) -> (bool, usize) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("events::crash::{child}"), "--ignored", "--nocapture"]);
-    command.env(URL, app.database().url()).env(KEY, key).env(STATEMENT, statement.to_string());
-    command.env(CLOCK, app.clock().clock().now().as_micros().to_string());
-    let output = tokio::task::spawn_blocking(move || command.output());
-    let Output { status, stdout, stderr } = expect_soon("the end of a child", output).await.unwrap().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.signal() == Some(9) || status.success(), "statement {statement}: {status}\n{stdout}\n{stderr}");
-    wait_for_closed_sessions(app.db()).await;
-    (!status.success(), stdout.matches(&format!("told orders {key}")).count())
-}
-
-/// Waits until PostgreSQL has ended the transactions of disconnected clients.
-async fn wait_for_closed_sessions(db: &Db) {
-    if db.dialect() == Dialect::Sqlite {
-        return;
-    }
-    let open = "select count(*) from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
-    let look = async {
-        while db.query(open).fetch_one::<(i64,)>().await.unwrap().0 > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    expect_soon("the end of the child's transaction", look).await;
+    let end = CrashCommand::new(app, &format!("events::crash::{child}"), statement).env(KEY, key).run().await;
+    (end.was_killed, end.stdout.matches(&format!("told orders {key}")).count())
 }
 
 async fn count(app: &TestApp, sql: &'static str, name: &str) -> i64 {

@@ -1,65 +1,49 @@
 //! Processes that are killed by SIGKILL after each of their statements in turn while they take, capture or refund a
 //! payment: nothing is lost, and no money moves twice.
 
-use std::{
-    os::unix::process::ExitStatusExt as _,
-    process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
-
 use omnistack_core::{
     app::App,
-    clock::{MockClock, Timestamp},
-    config::Config,
-    db::{Dialect, QueryEvent, QueryObserver},
     identity::TenantId,
     money::{Currency, Money},
     payment::CaptureMode,
 };
 use omnistack_payments::{Payment, PaymentId, PaymentLedger, PaymentRequest, PaymentState, Payments, RefundRequest};
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{
+    TestApp, TestDatabase,
+    crash::{CrashChild, CrashCommand},
+    on_each_database,
+};
 
 use super::{SERVICES, SETTLED, TestTenant, resolve_due, start};
 
-/// The variables by which a child gets the URL of the database, the time of its clock, its tenant, the statement after
-/// which it is killed, the key of its payment, and the payment that it changes.
-const URL: &str = "PAYMENT_CRASH_URL";
-const CLOCK: &str = "PAYMENT_CRASH_CLOCK";
+/// The variables by which a child gets its tenant, the key of its payment, and the payment that it changes.
 const TENANT: &str = "PAYMENT_CRASH_TENANT";
-const STATEMENT: &str = "PAYMENT_CRASH_STATEMENT";
 const KEY: &str = "PAYMENT_CRASH_KEY";
 const PAYMENT: &str = "PAYMENT_CRASH_PAYMENT";
 
-/// A query observer that kills its process at the end of the n-th statement.
-struct KillAfter(AtomicUsize);
+/// A child process that changes a payment of a tenant.
+struct PayingChild {
+    process: CrashChild,
+    ledger: PaymentLedger,
+    tenant: TenantId,
+    _app: App,
+}
 
-impl QueryObserver for KillAfter {
-    fn observe(&self, _: QueryEvent<'_>) {
-        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
-            _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
-            loop {
-                std::thread::park();
-            }
-        }
+impl PayingChild {
+    /// Builds the app of the child. Returns `None` if this process is not a child.
+    fn start() -> Option<Self> {
+        let process = CrashChild::from_env()?;
+        let payments = SERVICES[1..].iter().fold(Payments::from_env(), |module, name| module.fake_service(name));
+        let app = process.builder().with(payments).build().unwrap();
+        process.kill_after_statement(app.db(), |_| true);
+        let (ledger, tenant) = (app.context().get().unwrap(), process.variable(TENANT).parse().unwrap());
+        Some(Self { process, ledger, tenant, _app: app })
     }
-}
 
-fn variable(name: &str) -> Option<String> {
-    Config::from_env().get(name).map(|(value, _)| value.to_owned())
-}
-
-/// Returns the ledger and the tenant of a child process. Returns `None` if this is not a child.
-fn child() -> Option<(App, PaymentLedger, TenantId)> {
-    let url = variable(URL)?;
-    let config =
-        Config::from_pairs([("APP_ENV", "test"), ("DATABASE_URL", url.as_str()), ("DATABASE_SYNCHRONOUS", "off")]);
-    let now = Timestamp::from_micros(variable(CLOCK)?.parse().unwrap());
-    let payments = SERVICES[1..].iter().fold(Payments::from_env(), |module, name| module.fake_service(name));
-    let app = App::builder(config).clock(MockClock::at(now).clock()).with(payments).build().unwrap();
-    app.db().observe(KillAfter(AtomicUsize::new(variable(STATEMENT)?.parse().unwrap())));
-    let ledger = app.context().get().unwrap();
-    Some((app, ledger, variable(TENANT)?.parse().unwrap()))
+    /// Returns the id of the payment that it changes.
+    fn payment(&self) -> PaymentId {
+        self.process.variable(PAYMENT).parse().unwrap()
+    }
 }
 
 fn request(tenant: TenantId, key: &str) -> PaymentRequest {
@@ -71,56 +55,29 @@ fn request(tenant: TenantId, key: &str) -> PaymentRequest {
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_pays() {
-    let Some((_app, ledger, tenant)) = child() else { return };
-    let payment = ledger.create(request(tenant, &variable(KEY).unwrap())).await.unwrap();
+    let Some(child) = PayingChild::start() else { return };
+    let payment = child.ledger.create(request(child.tenant, &child.process.variable(KEY))).await.unwrap();
     assert_eq!(payment.status, PaymentState::Succeeded);
 }
 
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_captures() {
-    let Some((_app, ledger, tenant)) = child() else { return };
-    let id: PaymentId = variable(PAYMENT).unwrap().parse().unwrap();
-    ledger.capture(tenant, id, Some(600)).await.unwrap();
+    let Some(child) = PayingChild::start() else { return };
+    child.ledger.capture(child.tenant, child.payment(), Some(600)).await.unwrap();
 }
 
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn child_that_refunds() {
-    let Some((_app, ledger, tenant)) = child() else { return };
-    let id: PaymentId = variable(PAYMENT).unwrap().parse().unwrap();
-    ledger.refund(tenant, id, RefundRequest::new("refund").amount(300)).await.unwrap();
+    let Some(child) = PayingChild::start() else { return };
+    child.ledger.refund(child.tenant, child.payment(), RefundRequest::new("refund").amount(300)).await.unwrap();
 }
 
 /// Runs a child to its end. Returns whether it was killed.
-async fn run(tenant: &TestTenant<'_>, child: &str, statement: usize, more: &[(&str, String)]) -> bool {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("payment::crash::{child}"), "--ignored", "--nocapture"]);
-    command.env(URL, tenant.app.database().url()).env(STATEMENT, statement.to_string());
-    command.env(CLOCK, tenant.app.clock().clock().now().as_micros().to_string());
-    command.env(TENANT, tenant.id.to_string()).envs(more.iter().map(|(name, value)| (*name, value.as_str())));
-    let output = tokio::task::spawn_blocking(move || command.output());
-    let ended = tokio::time::timeout(Duration::from_secs(90), output).await.expect("the child ends");
-    let Output { status, stdout, stderr } = ended.unwrap().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.signal() == Some(9) || status.success(), "{status}\n{stdout}\n{stderr}");
-    wait_for_closed_sessions(tenant.app).await;
-    !status.success()
-}
-
-/// Waits until PostgreSQL has ended the transactions of disconnected clients.
-async fn wait_for_closed_sessions(app: &TestApp) {
-    if app.db().dialect() == Dialect::Sqlite {
-        return;
-    }
-    let open = "select count(*) from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
-    let look = async {
-        while app.db().query(open).fetch_one::<(i64,)>().await.unwrap().0 > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), look).await.expect("the child's transaction ends");
+async fn run(tenant: &TestTenant<'_>, child: &str, statement: usize, (name, value): (&str, &str)) -> bool {
+    let command = CrashCommand::new(tenant.app, &format!("payment::crash::{child}"), statement);
+    command.env(TENANT, tenant.id).env(name, value).run().await.was_killed
 }
 
 /// Lets the requests that were lost settle, and asks the providers.
@@ -150,7 +107,7 @@ on_each_database! {
         let (mut deaths, mut charged_by_killed) = (0, 0);
         loop {
             let key = format!("payment {deaths}");
-            let was_killed = run(&tenant, "child_that_pays", deaths + 1, &[(KEY, key.clone())]).await;
+            let was_killed = run(&tenant, "child_that_pays", deaths + 1, (KEY, &key)).await;
             recover(&app).await;
             let left = payments_with_key(&tenant, &key).await;
             assert!(left.len() <= 1);
@@ -181,7 +138,7 @@ on_each_database! {
             let new = tenant.request(&format!("payment {deaths}"), "tok_ok").capture(CaptureMode::Manual);
             let payment = tenant.ledger.create(new).await.unwrap();
             let id = payment.id.to_string();
-            let was_killed = run(&tenant, "child_that_captures", deaths + 1, &[(PAYMENT, id)]).await;
+            let was_killed = run(&tenant, "child_that_captures", deaths + 1, (PAYMENT, &id)).await;
             recover(&app).await;
             let found = tenant.get(&payment).await;
             let state = (found.status, found.captured, found.attempts[0].pending_change);
@@ -204,7 +161,7 @@ on_each_database! {
         loop {
             let payment = tenant.pay(&format!("payment {deaths}"), "tok_ok").await;
             let id = payment.id.to_string();
-            let was_killed = run(&tenant, "child_that_refunds", deaths + 1, &[(PAYMENT, id)]).await;
+            let was_killed = run(&tenant, "child_that_refunds", deaths + 1, (PAYMENT, &id)).await;
             recover(&app).await;
             let found = tenant.get(&payment).await;
             assert!([0, 300].contains(&found.refunded), "after {deaths}: {found:?}");

@@ -8,14 +8,14 @@ use omnistack_core::{
     app::{Server, ServerSettings},
     http::client::{Client, ClientSettings},
 };
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestDatabase, crash::wait_for_closed_sessions, on_each_database};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
     sync::watch,
 };
 
-use super::{AFTER_THE_LEASES, child, command, event, expect_soon, wait_for_closed_sessions};
+use super::{AFTER_THE_LEASES, child, command, event, expect_soon};
 use crate::inbox::{PUBLIC, Probe, app, rows, signature};
 
 /// Number of webhooks that are sent.
@@ -31,7 +31,7 @@ const LISTENING: &str = "listening on ";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process of other tests here"]
 async fn child_that_serves() {
-    let Some(app) = child(|_| false) else { return };
+    let Some((_, app)) = child(|_| false) else { return };
     let settings = ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(30) };
     let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), settings).await.unwrap();
     println!("{LISTENING}{}", server.local_addr().unwrap());
@@ -40,7 +40,7 @@ async fn child_that_serves() {
 
 /// Starts a server, and returns it with its URL.
 async fn serve(app: &TestApp) -> (Child, String) {
-    let mut command = Command::from(command(app, "server::child_that_serves", 1));
+    let mut command = Command::from(command(app, "server::child_that_serves", 1).into_command());
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let address = async {
