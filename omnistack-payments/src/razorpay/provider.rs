@@ -255,7 +255,7 @@ impl PaymentProvider for RazorpayProvider {
         self.api.resume_subscription(id).await
     }
 
-    async fn remove_coupon(&self, id: &str, _: &str) -> Result<ProviderSubscription, PaymentError> {
+    async fn remove_coupon(&self, id: &str, _key: &str) -> Result<ProviderSubscription, PaymentError> {
         self.api.remove_offer(id).await
     }
 
