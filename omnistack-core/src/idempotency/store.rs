@@ -132,11 +132,8 @@ impl IdempotencyKeys {
     ) -> Result<ClaimOutcome, db::Error> {
         let mut reads = self.db.dialect() == Dialect::Sqlite;
         loop {
-            let found = if reads {
-                self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<KeyRow>().await?
-            } else {
-                None
-            };
+            let found =
+                if reads { self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<KeyRow>().await? } else { None };
             reads = true;
             let now = self.clock.now();
             let owner = Id::new(now);
