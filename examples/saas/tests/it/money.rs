@@ -182,6 +182,8 @@ on_each_database! {
         ];
         let app = start(database, &settings).await;
         let ada = TeamOwner::new(&app).await;
+        let health = ada.get("/api/v1/app/services/stripe/health").await.expect(200).json();
+        assert_eq!(health["state"], "healthy", "{health}");
         let checkout = ada.post(format!("{BILLING}/checkout"), json!({ "plan": "professional" })).await;
         let checkout = checkout.expect(200).json();
         assert_eq!(checkout["provider"], "stripe");
