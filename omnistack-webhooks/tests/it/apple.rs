@@ -24,6 +24,7 @@ use self::{
 use crate::store_events::{self, RecordedEvents, process, start};
 
 const PATH: &str = "/api/v1/public/webhooks/apple";
+
 pub(crate) fn data_file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/data/apple", name].iter().collect()
 }
