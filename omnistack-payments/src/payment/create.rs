@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::response::IntoResponse as _;
-use http::Uri;
 use omnistack_core::{
     clock::Timestamp,
     data_environment::DataEnvironment,
     db::StatementGroup,
-    http::{Error, FieldError, Json, Response, StatusCode},
+    http::{Error, Json, Response, StatusCode},
     idempotency::Idempotency,
     identity::TenantId,
     payment::{NewPayment, PaymentError, PaymentMethodSource, PaymentProvider, ProviderPayment},
@@ -21,25 +20,16 @@ use super::{
     handle::PaymentLedger,
     machine::{NextAttempt, next_attempt},
     model::{Payment, PaymentId, PaymentRequest, PaymentRetry, RequestedSource},
+    request_limits::{check, check_key, url_problem},
     rows::{NewPaymentRow, PaymentRow, StoredPayment},
     store,
 };
 use crate::router::RouteQuestion;
 
-/// Largest amount of a payment in minor units: far more than providers take, and small enough that sums fit.
-pub(super) const MAX_AMOUNT: i64 = 1_000_000_000_000;
 /// Time after which a provider is no longer asked for an attempt that was stored but not sent, such as by a process
 /// that was frozen. Together with the calls of an attempt it is shorter than the time after which a request counts as
 /// lost.
 const MAX_START_DELAY: Duration = Duration::from_secs(20);
-/// Largest length of a key, in characters.
-const MAX_KEY_CHARS: usize = 300;
-/// Largest number of values that are stored with a payment.
-const MAX_METADATA_VALUES: usize = 20;
-/// Largest length of the name of such a value, in characters: that of Stripe.
-const MAX_METADATA_NAME_CHARS: usize = 40;
-/// Largest length of such a value, in characters.
-const MAX_METADATA_VALUE_CHARS: usize = 500;
 /// Largest number of attempts of one payment.
 const MAX_ATTEMPTS: usize = 20;
 
@@ -408,42 +398,4 @@ fn not_routable(question: &RouteQuestion) -> Error {
         None => format!("no service can take this payment in {currency}; store credentials for one that can"),
     };
     Error::new(StatusCode::UNPROCESSABLE_ENTITY, "PAYMENT_NOT_ROUTABLE", message)
-}
-
-/// Fails if a key is empty or too long.
-pub(super) fn check_key(key: &str) -> Result<(), Error> {
-    let fits = !key.is_empty() && key.chars().count() <= MAX_KEY_CHARS;
-    if fits { Ok(()) } else { Err(Error::invalid([FieldError::new("key", "must have 1 to 300 characters")])) }
-}
-
-/// Returns the problem of a page to which the payer returns. A page of another scheme could run code where it is shown.
-fn url_problem(text: &str) -> Option<FieldError> {
-    let uri: Option<Uri> = text.parse().ok();
-    let is_page = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-    let message = "must be a complete URL that begins with `https://` or `http://`";
-    (!is_page).then(|| FieldError::new("return_url", message))
-}
-
-fn check(request: &PaymentRequest) -> Result<(), Error> {
-    check_key(&request.key)?;
-    let mut problems = Vec::new();
-    if !(1..=MAX_AMOUNT).contains(&request.amount.minor()) {
-        problems.push(FieldError::new("amount", format!("must be at least 1 and at most {MAX_AMOUNT}")));
-    }
-    problems.extend(request.return_url.as_deref().and_then(url_problem));
-    let country_fits = |country: &String| country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-    if request.country.as_ref().is_some_and(|country| !country_fits(country)) {
-        problems.push(FieldError::new("country", "must be an ISO 3166-1 code of two capitals, such as `DE`"));
-    }
-    let fits = |(name, value): (&String, &String)| {
-        (1..=MAX_METADATA_NAME_CHARS).contains(&name.chars().count())
-            && value.chars().count() <= MAX_METADATA_VALUE_CHARS
-            && !name.contains('\0')
-            && !value.contains('\0')
-    };
-    if request.metadata.len() > MAX_METADATA_VALUES || !request.metadata.iter().all(fits) {
-        let message = "must have at most 20 values of at most 500 characters, with names of 1 to 40 characters";
-        problems.push(FieldError::new("metadata", message));
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }
 }

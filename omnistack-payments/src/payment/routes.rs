@@ -21,10 +21,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{
-    create::MAX_AMOUNT,
     handle::PaymentLedger,
     machine::PaymentState,
     model::{Payment, PaymentId, PaymentRequest, PaymentRetry, RefundRequest},
+    request_limits::MAX_AMOUNT,
 };
 
 /// Returns the routes.
