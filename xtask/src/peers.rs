@@ -65,7 +65,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "the providers' libraries for webhooks", ecosystem: PackageSet::Webhooks, run: webhooks::run },
     Peer { name: "Stripe's libraries and localstripe", ecosystem: PackageSet::Webhooks, run: stripe::run },
     Peer { name: "PayPal's and Razorpay's clients", ecosystem: PackageSet::PaymentSdks, run: payment_sdks::run },
-    Peer { name: "factur-x and pypdf", ecosystem: PackageSet::Invoices, run: invoices::run },
+    Peer { name: "factur-x, Saxon and pypdf", ecosystem: PackageSet::Invoices, run: invoices::run },
     Peer { name: "Unleash's client specification", ecosystem: PackageSet::Node, run: unleash::run },
     Peer { name: "Prometheus and Alertmanager", ecosystem: PackageSet::Python, run: prometheus::run },
     Peer { name: "Grafana's types", ecosystem: PackageSet::Boards, run: grafana::run },

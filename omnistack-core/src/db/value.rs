@@ -104,6 +104,11 @@ impl Arguments {
         }
     }
 
+    /// Returns the number of values.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
     /// Adds a value and returns the number of its placeholder, counted from 1.
     pub fn push<T: BindValue>(&mut self, value: T) -> usize {
         let added = match &mut self.inner {

@@ -1,14 +1,17 @@
 //! The envelope of responses, from version 2 on.
 
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::FromRequestParts,
     middleware::Next,
     response::IntoResponse as _,
 };
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde::{Deserialize, Serialize};
 use utoipa::{
     PartialSchema as _, ToSchema,
@@ -68,27 +71,52 @@ impl<S: Send + Sync> FromRequestParts<S> for Meta {
 
 const JSON: &str = "application/json";
 
+/// The metadata with which the response of a request is wrapped after its handler has ended. It is an extension of
+/// requests whose handler may store the response.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LaterEnvelope(Arc<OnceLock<MetaBody>>);
+
+impl LaterEnvelope {
+    /// Returns a body as it will be sent.
+    pub(crate) fn wrap(&self, status: StatusCode, headers: &HeaderMap, data: Bytes) -> Result<Bytes, Error> {
+        match self.0.get().filter(|_| is_wrapped(status, headers)) {
+            Some(meta) => enveloped(&data, meta).map(Bytes::from),
+            None => Ok(data),
+        }
+    }
+}
+
 /// Wraps successful JSON responses in the envelope.
 pub(crate) async fn wrap_responses(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let Ok(meta) = Meta::from_request_parts(&mut parts, &()).await;
+    let Ok(Meta(meta)) = Meta::from_request_parts(&mut parts, &()).await;
+    if let Some(later) = parts.extensions.get::<LaterEnvelope>() {
+        _ = later.0.set(meta.clone());
+    }
     let response = next.run(Request::from_parts(parts, body)).await;
-    if !response.status().is_success() || !is_json(response.headers()) {
+    if !is_wrapped(response.status(), response.headers()) {
         return response;
     }
     let (mut head, body) = response.into_parts();
     // The handler has created the whole body: JSON responses here are not streams.
-    let wrapped = match (to_bytes(body, usize::MAX).await, serde_json::to_vec(&meta.0)) {
-        (Ok(data), Ok(meta)) => [b"{\"data\":", data.as_ref(), b",\"meta\":", &meta, b"}"].concat(),
-        (Err(error), _) => return Error::internal(error).into_response(),
-        (_, Err(error)) => return Error::internal(error).into_response(),
-    };
-    head.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(head, Body::from(wrapped))
+    let data = to_bytes(body, usize::MAX).await.map_err(Error::internal);
+    match data.and_then(|data| enveloped(&data, &meta)) {
+        Ok(wrapped) => {
+            head.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(head, Body::from(wrapped))
+        }
+        Err(error) => error.into_response(),
+    }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(JSON.as_bytes()))
+fn is_wrapped(status: StatusCode, headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    status.is_success() && kind.is_some_and(|kind| kind.as_bytes().starts_with(JSON.as_bytes()))
+}
+
+fn enveloped(data: &[u8], meta: &MetaBody) -> Result<Vec<u8>, Error> {
+    let meta = serde_json::to_vec(meta).map_err(Error::internal)?;
+    Ok([b"{\"data\":", data, b",\"meta\":", &meta, b"}"].concat())
 }
 
 /// Wraps the schemas of successful JSON responses in the OpenAPI description.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     db::Tx,
-    http::{Error, Response},
+    http::{Error, Response, envelope::LaterEnvelope},
     id::Id,
 };
 
@@ -51,6 +51,8 @@ pub(crate) struct RequestClaim {
     pub(crate) owner: Id<AttemptMarker>,
     pub(crate) until: ClaimLease,
     pub(crate) progress: CommitState,
+    /// The envelope in which a layer inside the idempotency layer wraps the response.
+    pub(crate) envelope: LaterEnvelope,
     /// The response that this attempt or an earlier one stored in a tenant database.
     pub(crate) tenant_response: Mutex<Option<TenantResponse>>,
 }
@@ -133,7 +135,7 @@ impl Idempotency {
                 claim.progress.0.store(CommitState::CONFIRMED, Ordering::SeqCst);
                 return Ok((store::confirm_in(tx, scope, owner).await?, response));
             }
-            let (response, answer) = StoredResponse::read(response).await?;
+            let (response, answer) = StoredResponse::read_before_envelope(response, &claim.envelope).await?;
             claim.progress.0.store(CommitState::WRITTEN, Ordering::SeqCst);
             Ok::<_, Error>((store::complete_in(tx, scope, owner, &answer).await?, response))
         };
@@ -158,7 +160,7 @@ impl RequestClaim {
     async fn complete_in_tenant_database(&self, tx: &mut Tx, response: Response) -> Result<(bool, Response), Error> {
         let now = self.keys.clock.now();
         let (response, answer, first) = if is_final(response.status()) {
-            let (response, answer) = StoredResponse::read(response).await?;
+            let (response, answer) = StoredResponse::read_before_envelope(response, &self.envelope).await?;
             self.progress.0.store(CommitState::WRITTEN, Ordering::SeqCst);
             let first =
                 store::complete_in_tenant_database(tx, (&self.scope, self.owner, self.until), &answer, now).await?;

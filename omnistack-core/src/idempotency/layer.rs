@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::Clock,
     db::Db,
-    http::{Error, Request, Response, body_error},
+    http::{Error, Request, Response, body_error, envelope::LaterEnvelope},
     trace,
 };
 
@@ -122,8 +122,8 @@ impl IdempotencyLayer {
             Ok(ClaimOutcome::Acquired(owner, until)) => {
                 let KeyedRequest { parts, body, key, scope, .. } = asked;
                 let keys = Arc::clone(&self.keys);
-                let (progress, apart) = (CommitState::default(), Mutex::default());
-                let claim = RequestClaim { keys, key, scope, owner, until, progress, tenant_response: apart };
+                let (progress, envelope, apart) = (CommitState::default(), LaterEnvelope::default(), Mutex::default());
+                let claim = RequestClaim { keys, key, scope, owner, until, progress, envelope, tenant_response: apart };
                 run_handler(Arc::new(claim), Request::from_parts(parts, Body::from(body)), inner).await
             }
             Ok(ClaimOutcome::Completed(answer)) => answer.replay(),
@@ -166,6 +166,7 @@ where
     S::Response: IntoResponse,
     S::Future: Send,
 {
+    request.extensions_mut().insert(claim.envelope.clone());
     request.extensions_mut().insert(Idempotency::new(Arc::clone(&claim)));
     let left = claim.until.locked_until.duration_since(claim.keys.clock.now());
     let work = async move {

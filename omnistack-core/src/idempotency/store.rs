@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    db::{self, Db, Sql, Tx},
+    db::{self, Db, Dialect, Sql, Tx},
     id::Id,
 };
 
@@ -72,10 +72,15 @@ struct KeyRow {
 const FIND: &str = "select fingerprint, owner, process, locked_until, expires_at, status, head, body \
                     from omni_idempotency_keys where scope = $1";
 
-const CLAIM: Sql = both_dialects(
-    "insert into omni_idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, process) \
-     values ($1, $2, $3, $4, $5, $6) on conflict (scope) do nothing",
-);
+/// On PostgreSQL, an insertion of a row that exists waits for an owner that is about to commit, even with
+/// `do nothing`. So it is not tried if there is a row.
+const CLAIM: Sql = Sql {
+    postgres: "insert into omni_idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, process) \
+               select $1, $2, $3, $4, $5, $6 where not exists (select 1 from omni_idempotency_keys where scope = $1) \
+               on conflict (scope) do nothing",
+    sqlite: "insert into omni_idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, process) \
+             values ($1, $2, $3, $4, $5, $6) on conflict (scope) do nothing",
+};
 
 /// Takes over a claim whose lease has ended or whose process is dead, or a row that has expired. Skips a row that its
 /// owner is completing, which is locked.
@@ -106,10 +111,6 @@ const SWEEP: Sql = Sql {
              order by expires_at limit $2)",
 };
 
-const fn both_dialects(sql: &'static str) -> Sql {
-    Sql { postgres: sql, sqlite: sql }
-}
-
 impl IdempotencyKeys {
     pub(crate) fn new(db: Db, clock: Clock, settings: IdempotencySettings) -> Self {
         let ended = std::array::from_fn(|_| Notify::new());
@@ -121,16 +122,19 @@ impl IdempotencyKeys {
         &self.ended[usize::from(scope[0]) % self.ended.len()]
     }
 
-    /// Claims a key, unless it is claimed. Reads first: an insert would wait for an owner that is about to commit, on
-    /// PostgreSQL for its row and on SQLite for the only writer.
+    /// Claims a key, unless it is claimed. Most keys are new, so on PostgreSQL it takes one statement. On SQLite, where an
+    /// insertion would wait for the only writer, it reads first.
     pub(crate) async fn claim(
         &self,
         scope: &Digest,
         fingerprint: &Digest,
         lease: Duration,
     ) -> Result<ClaimOutcome, db::Error> {
+        let mut reads = self.db.dialect() == Dialect::Sqlite;
         loop {
-            let found = self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<KeyRow>().await?;
+            let found =
+                if reads { self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<KeyRow>().await? } else { None };
+            reads = true;
             let now = self.clock.now();
             let owner = Id::new(now);
             let until = ClaimLease { locked_until: now + lease, expires_at: now + self.settings.retention.max(lease) };

@@ -9,7 +9,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 
-use crate::http::{Error, ErrorEnvelope, RenderableError, Response};
+use crate::http::{Error, ErrorEnvelope, RenderableError, Response, envelope::LaterEnvelope};
 
 /// Largest body that is stored, in bytes.
 pub(crate) const MAX_STORED_BODY_BYTES: u64 = 1024 * 1024;
@@ -58,6 +58,22 @@ impl StoredResponse {
         let whole = body.collect().await.map_err(Error::internal)?.to_bytes();
         answer.body = Some(whole.clone());
         Ok((Response::from_parts(parts, Body::from(whole)), answer))
+    }
+
+    /// Reads a response that a layer around the handler will wrap in an envelope. Returns it unchanged, with the stored
+    /// form of what will be sent.
+    ///
+    /// # Errors
+    /// Fails with 500 if the body breaks off.
+    pub(crate) async fn read_before_envelope(
+        response: Response,
+        envelope: &LaterEnvelope,
+    ) -> Result<(Response, Self), Error> {
+        let (response, mut answer) = Self::read(response).await?;
+        if let Some(body) = answer.body.take() {
+            answer.body = Some(envelope.wrap(answer.status, response.headers(), body)?);
+        }
+        Ok((response, answer))
     }
 
     /// Returns the stored response, marked as replayed. Returns 409 `IDEMPOTENCY_RESPONSE_NOT_STORED` if its body was not

@@ -23,6 +23,7 @@ mod outage;
 mod own_code;
 mod queries;
 pub(crate) mod shelf;
+mod statement_groups;
 mod tenants;
 mod traffic;
 mod transactions;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omnistack_core::{
     clock::Timestamp,
-    db::{self, Tx},
+    db::{self, StatementGroup, Tx},
     payment::{PaymentError, PaymentStatus, ProviderPayment},
 };
 
@@ -61,14 +61,27 @@ pub(super) async fn apply(
     observation: Observation<'_>,
     now: Timestamp,
 ) -> Result<(), db::Error> {
+    let mut changes = StatementGroup::new(tx.dialect());
+    add_changes(&mut changes, payment, index, observation, now);
+    changes.execute(tx).await
+}
+
+/// Changes a payment by what was observed about an attempt, and adds the statements that store it to a group.
+pub(super) fn add_changes(
+    changes: &mut StatementGroup,
+    payment: &mut StoredPayment,
+    index: usize,
+    observation: Observation<'_>,
+    now: Timestamp,
+) {
     let totals = payment.row.totals();
-    let Some(attempt) = payment.attempts.get_mut(index) else { return Ok(()) };
+    let Some(attempt) = payment.attempts.get_mut(index) else { return };
     let before = attempt.clone();
     observe(attempt, &payment.row.currency, observation, now);
     let charged_back = payment.charged_back(&payment.attempts[index]);
     payment.attempts[index].charged_back = charged_back;
     let after = payment.attempts[index].clone();
-    store::update_attempt(tx, payment.row.tenant_id, &after, now).await?;
+    store::update_attempt(changes, payment.row.tenant_id, &after, now);
 
     payment.row.captured = payment.attempts.iter().map(|attempt| attempt.captured).sum();
     payment.row.refunded = payment.attempts.iter().map(|attempt| attempt.refunded).sum();
@@ -77,13 +90,13 @@ pub(super) async fn apply(
     let returned = payment.row.refunded + payment.row.charged_back;
     let status = payment_state(&states, payment.row.amount, payment.row.captured, returned);
     payment.row.set_status(status);
-    store::update_payment(tx, &mut payment.row, now).await?;
+    store::update_payment(changes, &mut payment.row, now);
 
     let mut entries = money_entries(totals, payment.row.totals(), &payment.row.currency);
     if let Some(currency) = &after.fee_currency {
         entries.extend(fee_entries(after.fee.unwrap_or(0) - before.fee.unwrap_or(0), currency));
     }
-    postings::insert(tx, payment.row.scope(), &entries, now).await?;
+    postings::insert(changes, payment.row.scope(), &entries, now);
 
     if before.ended_at.is_none() && after.ended_at.is_some() {
         let outcome = match observation.answer {
@@ -95,7 +108,7 @@ pub(super) async fn apply(
         };
         let code = after.failure().map(|failure| failure.code).unwrap_or_default();
         let call = EndedCall { service: &after.service, outcome, code: &code, milliseconds: after.duration_ms };
-        statistics::count_call(tx, &payment.row, call, now).await?;
+        statistics::count_call(changes, &payment.row, call, now);
     }
     let currency = &payment.row.currency;
     let change = VolumeChange {
@@ -103,7 +116,7 @@ pub(super) async fn apply(
         captured: after.captured - before.captured,
         fees: after.cost(currency) - before.cost(currency),
     };
-    statistics::add_volume(tx, &payment.row, &after.service, change, now).await
+    statistics::add_volume(changes, &payment.row, &after.service, change, now);
 }
 
 /// Changes an attempt by what was observed.

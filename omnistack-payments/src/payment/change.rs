@@ -1,6 +1,7 @@
 //! Capturing and canceling a payment.
 
 use omnistack_core::{
+    db::StatementGroup,
     http::{Error, FieldError},
     identity::TenantId,
     payment::{PaymentError, PaymentProvider, ProviderPayment},
@@ -117,7 +118,9 @@ impl PaymentLedger {
         let is_repeated = pending.is_some();
         attempt.set_pending_change(Some((change, amount)));
         let attempt = attempt.clone();
-        store::update_attempt(&mut tx, tenant, &attempt, self.now()).await?;
+        let mut changes = StatementGroup::new(tx.dialect());
+        store::update_attempt(&mut changes, tenant, &attempt, self.now());
+        changes.execute(&mut tx).await?;
         tx.commit().await?;
 
         let provider = match self.require_provider(&payment.row, &attempt.service).await {

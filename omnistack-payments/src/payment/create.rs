@@ -2,41 +2,34 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::Uri;
+use axum::response::IntoResponse as _;
 use omnistack_core::{
     clock::Timestamp,
     data_environment::DataEnvironment,
-    http::{Error, FieldError, StatusCode},
+    db::StatementGroup,
+    http::{Error, Json, Response, StatusCode},
+    idempotency::Idempotency,
     identity::TenantId,
     payment::{NewPayment, PaymentError, PaymentMethodSource, PaymentProvider, ProviderPayment},
 };
 
 use super::{
-    apply::{Observation, ProviderAnswer, apply},
+    apply::{Observation, ProviderAnswer, add_changes},
     attempt_row::AttemptRow,
     failure::{no_payment, not_asked, outcome_unknown},
     handle::PaymentLedger,
     machine::{NextAttempt, next_attempt},
     model::{Payment, PaymentId, PaymentRequest, PaymentRetry, RequestedSource},
+    request_limits::{check, check_key, url_problem},
     rows::{NewPaymentRow, PaymentRow, StoredPayment},
     store,
 };
 use crate::router::RouteQuestion;
 
-/// Largest amount of a payment in minor units: far more than providers take, and small enough that sums fit.
-pub(super) const MAX_AMOUNT: i64 = 1_000_000_000_000;
 /// Time after which a provider is no longer asked for an attempt that was stored but not sent, such as by a process
 /// that was frozen. Together with the calls of an attempt it is shorter than the time after which a request counts as
 /// lost.
 const MAX_START_DELAY: Duration = Duration::from_secs(20);
-/// Largest length of a key, in characters.
-const MAX_KEY_CHARS: usize = 300;
-/// Largest number of values that are stored with a payment.
-const MAX_METADATA_VALUES: usize = 20;
-/// Largest length of the name of such a value, in characters: that of Stripe.
-const MAX_METADATA_NAME_CHARS: usize = 40;
-/// Largest length of such a value, in characters.
-const MAX_METADATA_VALUE_CHARS: usize = 500;
 /// Largest number of attempts of one payment.
 const MAX_ATTEMPTS: usize = 20;
 
@@ -56,6 +49,32 @@ struct PaymentContact {
     return_url: Option<String>,
 }
 
+/// A payment that was taken or found, and the response if it is stored already.
+struct CreatedPayment {
+    payment: Payment,
+    response: Option<Response>,
+}
+
+/// The end of a call to a provider.
+#[derive(Clone, Copy)]
+struct EndedAttempt<'a> {
+    /// The number of the attempt.
+    number: i32,
+    result: &'a Result<ProviderPayment, PaymentError>,
+    duration: Duration,
+    /// The account to ask if this one has not taken the payment.
+    next: Option<&'a Candidate>,
+}
+
+/// The payment with the stored result of an attempt.
+struct StoredResult {
+    payment: StoredPayment,
+    /// Whether the next attempt is stored.
+    begins_next: bool,
+    /// The response of the request, if it is stored too.
+    response: Option<Response>,
+}
+
 impl PaymentLedger {
     /// Takes a payment. It is stored before a provider is asked. If it is certain that the provider has not taken the
     /// money, and another one may succeed, the next one is asked.
@@ -67,6 +86,25 @@ impl PaymentLedger {
     /// 422 `VALIDATION_FAILED` for invalid values; 422 `PAYMENT_NOT_ROUTABLE` if the tenant has no account that can
     /// take the payment; 409 `PAYMENT_CONFLICT` if the tenant has another payment with this key.
     pub async fn create(&self, request: PaymentRequest) -> Result<Payment, Error> {
+        Ok(self.create_and_answer(request, None).await?.payment)
+    }
+
+    /// Takes a payment as [`create`](Self::create) does, for a request with an idempotency key. Returns the response,
+    /// which is stored in the transaction that stores the result of the payment.
+    pub(super) async fn create_for_request(
+        &self,
+        request: PaymentRequest,
+        idempotency: &Idempotency,
+    ) -> Result<Response, Error> {
+        let created = self.create_and_answer(request, Some(idempotency)).await?;
+        Ok(created.response.unwrap_or_else(|| response_of(created.payment)))
+    }
+
+    async fn create_and_answer(
+        &self,
+        request: PaymentRequest,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<CreatedPayment, Error> {
         check(&request)?;
         let tenant = request.tenant;
         let environment = match request.environment {
@@ -99,20 +137,21 @@ impl PaymentLedger {
         let mut payment = StoredPayment { row, attempts: vec![], refunds: vec![], disputes: vec![] };
 
         let mut tx = self.0.db.tenant(tenant).begin().await?;
-        if !store::insert_payment(&mut tx, &payment.row).await? {
+        let attempt = candidates.first().map(|first| new_attempt(&payment, first, now));
+        let is_new = match &attempt {
+            Some(attempt) => store::insert_payment(&mut tx, &payment.row, attempt).await?,
+            None => false,
+        };
+        let Some(attempt) = attempt.filter(|_| is_new) else {
             let known = store::find_by_key(&mut tx, tenant, environment, &payment.row.request_key).await?;
             tx.rollback().await?;
-            return self.existing(&payment.row, known.ok_or_else(no_payment)?).await;
-        }
-        let Some(first) = candidates.first() else {
-            tx.rollback().await?;
-            return Err(not_routable(&question));
+            let known = known.ok_or_else(|| if candidates.is_empty() { not_routable(&question) } else { no_payment() });
+            return Ok(CreatedPayment { payment: self.existing(&payment.row, known?).await?, response: None });
         };
-        let attempt = new_attempt(&payment, first, now);
-        store::insert_attempt(&mut tx, &payment.row, &attempt).await?;
         tx.commit().await?;
         payment.attempts.push(attempt);
-        Ok(self.attempt_all(payment, candidates, contact).await?.show())
+        let (payment, response) = self.attempt_all(payment, candidates, contact, idempotency).await?;
+        Ok(CreatedPayment { payment: payment.show(), response })
     }
 
     /// Begins another attempt of a payment that has failed. Before that, the provider of an attempt whose outcome is
@@ -179,17 +218,18 @@ impl PaymentLedger {
         let most = if next == NextAttempt::Forced { 1 } else { candidates.len() };
         let candidates = candidates.into_iter().take(most).collect();
         let contact = PaymentContact { email: None, return_url: retry.return_url };
-        Ok(self.attempt_all(payment, candidates, contact).await?.show())
+        Ok(self.attempt_all(payment, candidates, contact, None).await?.0.show())
     }
 
     /// Asks the first candidate, for which the last attempt is stored, and then the others while none has an effect.
+    /// Returns the response too if it was stored with the last result.
     async fn attempt_all(
         &self,
         mut payment: StoredPayment,
         candidates: Vec<Candidate>,
         contact: PaymentContact,
-    ) -> Result<StoredPayment, Error> {
-        let (tenant, id) = (payment.row.tenant_id, payment.row.id);
+        idempotency: Option<&Idempotency>,
+    ) -> Result<(StoredPayment, Option<Response>), Error> {
         let mut candidates = candidates.into_iter().peekable();
         while let Some(candidate) = candidates.next() {
             let Some(attempt) = payment.attempts.last() else { break };
@@ -200,36 +240,66 @@ impl PaymentLedger {
                 if is_late { Err(not_asked("this app was too slow to ask it")) } else { call(&candidate, &new).await };
             let duration = self.0.clock.elapsed().saturating_sub(began);
             if !is_late {
-                let environment = payment.row.environment();
+                let (tenant, environment) = (payment.row.tenant_id, payment.row.environment());
                 self.0.router.record(tenant, environment, &candidate.service, result.as_ref().err(), duration);
             }
 
-            let now = self.now();
-            let mut tx = self.0.db.tenant(tenant).begin().await?;
-            payment = store::lock(&mut tx, tenant, id).await?.ok_or_else(no_payment)?;
-            let answer = match &result {
-                Ok(payment) => ProviderAnswer::Payment(payment),
-                Err(error) => ProviderAnswer::Error(error),
+            let ended = EndedAttempt { number, result: &result, duration, next: candidates.peek() };
+            let stored = match self.store_result(&payment.row, ended, idempotency).await {
+                // Another request has taken over the key. The result is stored without the response.
+                Err(error) if idempotency.is_some() && error.code() == "IDEMPOTENCY_IN_PROGRESS" => {
+                    self.store_result(&payment.row, ended, None).await?
+                }
+                stored => stored?,
             };
-            let index = payment.index_of(number).ok_or_else(no_payment)?;
-            let observation = Observation { duration: Some(duration), ..Observation::new(answer) };
-            apply(&mut tx, &mut payment, index, observation, now).await?;
-            let allows_other = result.as_ref().err().is_some_and(PaymentError::allows_other_provider);
-            // An event may have said meanwhile that the money was taken.
-            let is_open = allows_other && next_attempt(&payment.states(), false) == NextAttempt::Allowed;
-            let next = candidates.peek().filter(|_| is_open && payment.attempts.len() < MAX_ATTEMPTS);
-            if let Some(next) = next {
-                // In the same transaction, so that a crash leaves no payment that waits for its next attempt.
-                let attempt = new_attempt(&payment, next, now);
-                store::insert_attempt(&mut tx, &payment.row, &attempt).await?;
-                payment.attempts.push(attempt);
-                tx.commit().await?;
-            } else {
-                tx.commit().await?;
-                break;
+            payment = stored.payment;
+            if !stored.begins_next {
+                return Ok((payment, stored.response));
             }
         }
-        Ok(payment)
+        Ok((payment, None))
+    }
+
+    /// Stores the result of an attempt in one transaction with the next attempt, if there is one, or else with the
+    /// response of the request.
+    async fn store_result(
+        &self,
+        row: &PaymentRow,
+        ended: EndedAttempt<'_>,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<StoredResult, Error> {
+        let EndedAttempt { number, result, duration, next } = ended;
+        let now = self.now();
+        let mut tx = self.0.db.tenant(row.tenant_id).begin().await?;
+        let mut payment = store::lock(&mut tx, row.tenant_id, row.id).await?.ok_or_else(no_payment)?;
+        let answer = match result {
+            Ok(payment) => ProviderAnswer::Payment(payment),
+            Err(error) => ProviderAnswer::Error(error),
+        };
+        let index = payment.index_of(number).ok_or_else(no_payment)?;
+        let observation = Observation { duration: Some(duration), ..Observation::new(answer) };
+        let mut changes = StatementGroup::new(tx.dialect());
+        add_changes(&mut changes, &mut payment, index, observation, now);
+        changes.execute(&mut tx).await?;
+        let allows_other = result.as_ref().err().is_some_and(PaymentError::allows_other_provider);
+        // An event may have said meanwhile that the money was taken.
+        let is_open = allows_other && next_attempt(&payment.states(), false) == NextAttempt::Allowed;
+        let next = next.filter(|_| is_open && payment.attempts.len() < MAX_ATTEMPTS);
+        if let Some(next) = next {
+            // In the same transaction, so that a crash leaves no payment that waits for its next attempt.
+            let attempt = new_attempt(&payment, next, now);
+            store::insert_attempt(&mut tx, &payment.row, &attempt).await?;
+            payment.attempts.push(attempt);
+        }
+        let begins_next = next.is_some();
+        let response = match idempotency.filter(|_| !begins_next) {
+            Some(idempotency) => Some(idempotency.commit(tx, response_of(payment.show())).await?),
+            None => {
+                tx.commit().await?;
+                None
+            }
+        };
+        Ok(StoredResult { payment, begins_next, response })
     }
 
     /// Returns the payment that has the key of a new one, after its provider was asked if its outcome is not known.
@@ -278,6 +348,11 @@ impl PaymentLedger {
     }
 }
 
+/// Returns the response of a request that creates a payment.
+fn response_of(payment: Payment) -> Response {
+    (StatusCode::CREATED, Json(payment)).into_response()
+}
+
 /// Asks a provider to take a payment.
 async fn call(candidate: &Candidate, new: &NewPayment) -> Result<ProviderPayment, PaymentError> {
     candidate.provider.check_amount(new.amount)?;
@@ -323,42 +398,4 @@ fn not_routable(question: &RouteQuestion) -> Error {
         None => format!("no service can take this payment in {currency}; store credentials for one that can"),
     };
     Error::new(StatusCode::UNPROCESSABLE_ENTITY, "PAYMENT_NOT_ROUTABLE", message)
-}
-
-/// Fails if a key is empty or too long.
-pub(super) fn check_key(key: &str) -> Result<(), Error> {
-    let fits = !key.is_empty() && key.chars().count() <= MAX_KEY_CHARS;
-    if fits { Ok(()) } else { Err(Error::invalid([FieldError::new("key", "must have 1 to 300 characters")])) }
-}
-
-/// Returns the problem of a page to which the payer returns. A page of another scheme could run code where it is shown.
-fn url_problem(text: &str) -> Option<FieldError> {
-    let uri: Option<Uri> = text.parse().ok();
-    let is_page = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-    let message = "must be a complete URL that begins with `https://` or `http://`";
-    (!is_page).then(|| FieldError::new("return_url", message))
-}
-
-fn check(request: &PaymentRequest) -> Result<(), Error> {
-    check_key(&request.key)?;
-    let mut problems = Vec::new();
-    if !(1..=MAX_AMOUNT).contains(&request.amount.minor()) {
-        problems.push(FieldError::new("amount", format!("must be at least 1 and at most {MAX_AMOUNT}")));
-    }
-    problems.extend(request.return_url.as_deref().and_then(url_problem));
-    let country_fits = |country: &String| country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-    if request.country.as_ref().is_some_and(|country| !country_fits(country)) {
-        problems.push(FieldError::new("country", "must be an ISO 3166-1 code of two capitals, such as `DE`"));
-    }
-    let fits = |(name, value): (&String, &String)| {
-        (1..=MAX_METADATA_NAME_CHARS).contains(&name.chars().count())
-            && value.chars().count() <= MAX_METADATA_VALUE_CHARS
-            && !name.contains('\0')
-            && !value.contains('\0')
-    };
-    if request.metadata.len() > MAX_METADATA_VALUES || !request.metadata.iter().all(fits) {
-        let message = "must have at most 20 values of at most 500 characters, with names of 1 to 40 characters";
-        problems.push(FieldError::new("metadata", message));
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Error::invalid(problems)) }
 }

@@ -5,6 +5,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
+    db::StatementGroup,
     http::Error,
     identity::TenantId,
     payment::{PaymentError, ProviderDispute},
@@ -89,12 +90,14 @@ impl PaymentLedger {
         }
         if let Some(currency) = &after.fee_currency {
             let change = after.fee.unwrap_or(0) - before.fee.unwrap_or(0);
-            postings::insert(&mut tx, payment.row.scope(), &fee_entries(change, currency), now).await?;
+            let mut changes = StatementGroup::new(tx.dialect());
+            postings::insert(&mut changes, payment.row.scope(), &fee_entries(change, currency), now);
             if *currency == payment.row.currency {
                 let change = VolumeChange { fees: change, ..VolumeChange::default() };
                 let service = payment.attempts[index].service.clone();
-                statistics::add_volume(&mut tx, &payment.row, &service, change, now).await?;
+                statistics::add_volume(&mut changes, &payment.row, &service, change, now);
             }
+            changes.execute(&mut tx).await?;
         }
         // The attempt follows from its disputes.
         apply(&mut tx, &mut payment, index, Observation::new(ProviderAnswer::Nothing), now).await?;

@@ -5,11 +5,7 @@
 //! currency.
 
 use omnistack_core::{
-    clock::Timestamp,
-    data_environment::DataEnvironment,
-    db::{Arguments, BulkInsert, Error, Tx},
-    id::Id,
-    identity::TenantId,
+    clock::Timestamp, data_environment::DataEnvironment, db::StatementGroup, id::Id, identity::TenantId,
 };
 
 use super::model::PaymentId;
@@ -95,11 +91,10 @@ pub(super) fn fee_entries(change: i64, currency: &str) -> Vec<NewLedgerEntry> {
     vec![(LedgerAccount::Fees, change, currency.clone()), (LedgerAccount::PspClearing, -change, currency)]
 }
 
-static INSERT: BulkInsert<9> = BulkInsert::new(
-    "insert into omni_payment_entries (id, tenant_id, environment, payment_id, posting_id, account, amount, currency,
-    created_at) values",
-    "",
-);
+const INSERT: &str = "insert into omni_payment_entries (id, tenant_id, environment, payment_id, posting_id, account,
+    amount, currency, created_at) values";
+/// The number of columns of a row of [`INSERT`].
+const INSERTED_COLUMNS: usize = 9;
 
 /// The payment that entries are about.
 #[derive(Clone, Copy, Debug)]
@@ -109,29 +104,29 @@ pub(super) struct PostingScope {
     pub(super) payment: PaymentId,
 }
 
-/// Inserts the entries of one posting.
-pub(super) async fn insert(
-    tx: &mut Tx,
-    scope: PostingScope,
-    entries: &[NewLedgerEntry],
-    now: Timestamp,
-) -> Result<(), Error> {
+/// Adds the insertion of the entries of one posting to a group.
+pub(super) fn insert(group: &mut StatementGroup, scope: PostingScope, entries: &[NewLedgerEntry], now: Timestamp) {
     if entries.is_empty() {
-        return Ok(());
+        return;
     }
-    let posting: Id<EntryMarker> = Id::new(now);
-    let bind = |row: &mut Arguments, (account, amount, currency): &NewLedgerEntry| {
-        row.push(Id::<EntryMarker>::new(now));
-        row.push(scope.tenant);
-        row.push(scope.environment.as_str());
-        row.push(scope.payment);
-        row.push(posting);
-        row.push(account.as_str());
-        row.push(*amount);
-        row.push(currency.clone());
-        row.push(now);
+    let row_of = |row: usize| {
+        let placeholders = (1..=INSERTED_COLUMNS).map(|column| format!("${}", row * INSERTED_COLUMNS + column));
+        format!("({})", placeholders.collect::<Vec<_>>().join(", "))
     };
-    INSERT.execute(tx, entries, bind).await.map(drop)
+    let rows: Vec<_> = (0..entries.len()).map(row_of).collect();
+    let posting: Id<EntryMarker> = Id::new(now);
+    let values = group.add(format!("{INSERT} {}", rows.join(", ")));
+    for (account, amount, currency) in entries {
+        values.push(Id::<EntryMarker>::new(now));
+        values.push(scope.tenant);
+        values.push(scope.environment.as_str());
+        values.push(scope.payment);
+        values.push(posting);
+        values.push(account.as_str());
+        values.push(*amount);
+        values.push(currency.clone());
+        values.push(now);
+    }
 }
 
 #[cfg(test)]

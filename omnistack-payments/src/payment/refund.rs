@@ -10,12 +10,12 @@ use omnistack_core::{
 
 use super::{
     apply::{Observation, ProviderAnswer, apply},
-    create::check_key,
     failure::{self, no_payment},
     handle::PaymentLedger,
     machine::RefundState,
     model::{Payment, PaymentId, PaymentRefundId, RefundRequest},
     refund_row::RefundRow,
+    request_limits::check_key,
     rows::{PaymentRow, StoredPayment},
     store,
 };

@@ -8,7 +8,7 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     data_environment::DataEnvironment,
-    http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query, StatusCode},
+    http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query, Response},
     idempotency::Idempotency,
     identity::Identity,
     module::Api,
@@ -21,10 +21,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{
-    create::MAX_AMOUNT,
     handle::PaymentLedger,
     machine::PaymentState,
     model::{Payment, PaymentId, PaymentRequest, PaymentRetry, RefundRequest},
+    request_limits::MAX_AMOUNT,
 };
 
 /// Returns the routes.
@@ -158,10 +158,10 @@ async fn create(
     caller: Identity,
     idempotency: Idempotency,
     Json(request): Json<NewPaymentRequest>,
-) -> Result<(StatusCode, Json<Payment>), Error> {
+) -> Result<Response, Error> {
     caller.deny_impersonation()?;
     let request = request.into_request(&caller, key_of(&caller, &idempotency)?)?;
-    Ok((StatusCode::CREATED, Json(payments.create(request).await?)))
+    payments.create_for_request(request, &idempotency).await
 }
 
 #[derive(Debug, Deserialize, Validate, IntoParams)]

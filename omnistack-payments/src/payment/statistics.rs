@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use omnistack_core::{
-    clock::Timestamp,
-    db::{Error, Tx},
-    id::Id,
-    identity::ApiKeyId,
-    payment::PaymentError,
-};
+use omnistack_core::{clock::Timestamp, db::StatementGroup, id::Id, identity::ApiKeyId, payment::PaymentError};
 use uuid::Uuid;
 
 use super::rows::PaymentRow;
@@ -85,23 +79,25 @@ pub(super) struct EndedCall<'a> {
     pub(super) milliseconds: Option<i64>,
 }
 
-/// Counts a call.
-pub(super) async fn count_call(
-    tx: &mut Tx,
-    payment: &PaymentRow,
-    call: EndedCall<'_>,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let sql = "insert into omni_payment_days (tenant_id, environment, day, service, api_key_id, outcome, code,
+/// Adds the count of a call to a group.
+pub(super) fn count_call(group: &mut StatementGroup, payment: &PaymentRow, call: EndedCall<'_>, now: Timestamp) {
+    let values = group.add(
+        "insert into omni_payment_days (tenant_id, environment, day, service, api_key_id, outcome, code,
         bucket_ms, slot, calls, duration_ms) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10)
         on conflict (tenant_id, environment, day, service, api_key_id, outcome, code, bucket_ms, slot)
         do update set calls = omni_payment_days.calls + 1,
-            duration_ms = omni_payment_days.duration_ms + excluded.duration_ms";
-    let insert = tx.query(sql).bind(payment.tenant_id).bind(payment.environment().as_str()).bind(day_of(now));
-    let insert = insert.bind(call.service.to_owned()).bind(payment.api_key_id.unwrap_or(no_api_key()));
-    let insert = insert.bind(call.outcome.as_str()).bind(call.code.to_owned());
-    let insert = insert.bind(call.milliseconds.map_or(0, bucket_of)).bind(slot_of(payment));
-    insert.bind(call.milliseconds.unwrap_or(0)).execute().await.map(drop)
+            duration_ms = omni_payment_days.duration_ms + excluded.duration_ms",
+    );
+    values.push(payment.tenant_id);
+    values.push(payment.environment().as_str());
+    values.push(day_of(now));
+    values.push(call.service.to_owned());
+    values.push(payment.api_key_id.unwrap_or(no_api_key()));
+    values.push(call.outcome.as_str());
+    values.push(call.code.to_owned());
+    values.push(call.milliseconds.map_or(0, bucket_of));
+    values.push(slot_of(payment));
+    values.push(call.milliseconds.unwrap_or(0));
 }
 
 /// A change of the money that a service has taken, in minor units of the payment's currency.
@@ -112,28 +108,37 @@ pub(super) struct VolumeChange {
     pub(super) fees: i64,
 }
 
-/// Adds a change to the volume of a service.
-pub(super) async fn add_volume(
-    tx: &mut Tx,
+/// Adds a change to the volume of a service, by a statement of a group.
+pub(super) fn add_volume(
+    group: &mut StatementGroup,
     payment: &PaymentRow,
     service: &str,
     change: VolumeChange,
     now: Timestamp,
-) -> Result<(), Error> {
+) {
     if change == VolumeChange::default() {
-        return Ok(());
+        return;
     }
-    let sql = "insert into omni_payment_volumes (tenant_id, environment, day, service, currency, method, country,
+    let values = group.add(
+        "insert into omni_payment_volumes (tenant_id, environment, day, service, currency, method, country,
         api_key_id, slot, payments, captured, fees) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         on conflict (tenant_id, environment, day, service, currency, method, country, api_key_id, slot)
         do update set payments = omni_payment_volumes.payments + excluded.payments,
             captured = omni_payment_volumes.captured + excluded.captured,
-            fees = omni_payment_volumes.fees + excluded.fees";
-    let insert = tx.query(sql).bind(payment.tenant_id).bind(payment.environment().as_str()).bind(day_of(now));
-    let insert = insert.bind(service.to_owned()).bind(payment.currency.as_str()).bind(payment.method.as_str());
-    let insert = insert.bind(payment.country.clone().unwrap_or_default());
-    let insert = insert.bind(payment.api_key_id.unwrap_or(no_api_key())).bind(slot_of(payment));
-    insert.bind(change.payments).bind(change.captured).bind(change.fees).execute().await.map(drop)
+            fees = omni_payment_volumes.fees + excluded.fees",
+    );
+    values.push(payment.tenant_id);
+    values.push(payment.environment().as_str());
+    values.push(day_of(now));
+    values.push(service.to_owned());
+    values.push(payment.currency.clone());
+    values.push(payment.method.clone());
+    values.push(payment.country.clone().unwrap_or_default());
+    values.push(payment.api_key_id.unwrap_or(no_api_key()));
+    values.push(slot_of(payment));
+    values.push(change.payments);
+    values.push(change.captured);
+    values.push(change.fees);
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use omnistack_core::{
     clock::Timestamp,
     data_environment::DataEnvironment,
-    db::{self, Arguments, Record, Sql, Tx},
+    db::{self, Arguments, Dialect, Record, Sql, StatementGroup, Tx},
     identity::TenantId,
 };
 use sqlx::AssertSqlSafe;
@@ -31,62 +31,128 @@ const REFUND_COLUMNS: &str = "id, payment_id, attempt, reference, request_key, s
 /// tenants at test servers can have the same one.
 const MAX_ATTEMPTS_OF_EVENT: i64 = 20;
 
-/// Inserts a payment. Returns `false` if the tenant has one with the same key.
-pub(super) async fn insert_payment(tx: &mut Tx, row: &PaymentRow) -> Result<bool, db::Error> {
-    let sql = "insert into omni_payments (id, tenant_id, environment, request_key, amount, currency, method, capture,
-        country, description, metadata, api_key_id, status, captured, refunded, charged_back, version, created_at,
-        updated_at)
+const INSERT_PAYMENT: &str = "insert into omni_payments (id, tenant_id, environment, request_key, amount, currency,
+    method, capture, country, description, metadata, api_key_id, status, captured, refunded, charged_back, version,
+    created_at, updated_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, $14, $15, $15)
+    on conflict (tenant_id, environment, request_key) do nothing";
+const INSERT_ATTEMPT: &str = "insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service,
+    reference, request_key, state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at, checks)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, $10, $11, $12, 0)";
+/// Both insertions in one round trip. SQLite has no such statement.
+const INSERT_PAYMENT_AND_ATTEMPT: &str = "with payment as (
+        insert into omni_payments (id, tenant_id, environment, request_key, amount, currency, method, capture, country,
+            description, metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, $14, $15, $15)
-        on conflict (tenant_id, environment, request_key) do nothing";
-    let insert = tx.query(sql).bind(row.id).bind(row.tenant_id).bind(row.environment.as_str());
-    let insert = insert.bind(row.request_key.as_str()).bind(row.amount).bind(row.currency.as_str());
-    let insert = insert.bind(row.method.as_str()).bind(row.capture.as_str()).bind(row.country.clone());
-    let insert = insert.bind(row.description.clone()).bind(row.metadata.as_str()).bind(row.api_key_id);
-    let insert = insert.bind(row.status.as_str()).bind(row.version).bind(row.created_at);
-    Ok(insert.execute().await? > 0)
-}
+        on conflict (tenant_id, environment, request_key) do nothing
+        returning id)
+    insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service, reference, request_key,
+        state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at, checks)
+    select $16, $17, $18, $19, $20, $21, $22, $23, $24, 0, 0, 0, $25, $26, $27, 0 from payment";
 
-/// Updates what changes of a payment that the transaction has locked, and counts the change.
-pub(super) async fn update_payment(tx: &mut Tx, row: &mut PaymentRow, now: Timestamp) -> Result<(), db::Error> {
-    row.version += 1;
-    row.updated_at = now;
-    let sql = "update omni_payments set status = $3, captured = $4, refunded = $5, charged_back = $6, version = $7,
-        updated_at = $8 where tenant_id = $1 and id = $2";
-    let update = tx.query(sql).bind(row.tenant_id).bind(row.id).bind(row.status.as_str()).bind(row.captured);
-    let update = update.bind(row.refunded).bind(row.charged_back);
-    update.bind(row.version).bind(row.updated_at).execute().await.map(drop)
+/// Inserts a payment with its first attempt. Returns `false`, and inserts neither, if the tenant has a payment with the
+/// same key.
+pub(super) async fn insert_payment(tx: &mut Tx, payment: &PaymentRow, attempt: &AttemptRow) -> Result<bool, db::Error> {
+    let mut values = Arguments::new(tx.dialect());
+    push_payment(&mut values, payment);
+    if tx.dialect() == Dialect::Postgres {
+        push_attempt(&mut values, payment, attempt);
+        return Ok(tx.query(INSERT_PAYMENT_AND_ATTEMPT).args(values).execute().await? > 0);
+    }
+    let is_new = tx.query(INSERT_PAYMENT).args(values).execute().await? > 0;
+    if is_new {
+        insert_attempt(tx, payment, attempt).await?;
+    }
+    Ok(is_new)
 }
 
 /// Inserts an attempt, about which the provider is asked if the process crashes.
 pub(super) async fn insert_attempt(tx: &mut Tx, payment: &PaymentRow, row: &AttemptRow) -> Result<(), db::Error> {
-    let sql = "insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service, reference,
-        request_key, state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at, checks)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, $10, $11, $12, 0)";
-    let insert = tx.query(sql).bind(row.payment_id).bind(row.number).bind(payment.tenant_id);
-    let insert = insert.bind(payment.environment.as_str()).bind(row.service.as_str()).bind(row.reference.as_str());
-    let insert = insert.bind(row.request_key.clone()).bind(row.state.as_str()).bind(row.forced);
-    let insert = insert.bind(row.fee_estimate).bind(row.started_at).bind(row.check_at(row.started_at));
-    insert.execute().await.map(drop)
+    let mut values = Arguments::new(tx.dialect());
+    push_attempt(&mut values, payment, row);
+    tx.query(INSERT_ATTEMPT).args(values).execute().await.map(drop)
 }
 
-/// Updates what changes of an attempt of a payment that the transaction has locked.
-pub(super) async fn update_attempt(
-    tx: &mut Tx,
-    tenant: TenantId,
-    row: &AttemptRow,
-    now: Timestamp,
-) -> Result<(), db::Error> {
-    let sql = "update omni_payment_attempts set state = $4, provider_payment_id = $5, captured = $6, refunded = $7,
+/// Adds the values of a new payment.
+fn push_payment(values: &mut Arguments, row: &PaymentRow) {
+    values.push(row.id);
+    values.push(row.tenant_id);
+    values.push(row.environment.clone());
+    values.push(row.request_key.clone());
+    values.push(row.amount);
+    values.push(row.currency.clone());
+    values.push(row.method.clone());
+    values.push(row.capture.clone());
+    values.push(row.country.clone());
+    values.push(row.description.clone());
+    values.push(row.metadata.clone());
+    values.push(row.api_key_id);
+    values.push(row.status.clone());
+    values.push(row.version);
+    values.push(row.created_at);
+}
+
+/// Adds the values of a new attempt.
+fn push_attempt(values: &mut Arguments, payment: &PaymentRow, row: &AttemptRow) {
+    values.push(row.payment_id);
+    values.push(row.number);
+    values.push(payment.tenant_id);
+    values.push(payment.environment.clone());
+    values.push(row.service.clone());
+    values.push(row.reference.clone());
+    values.push(row.request_key.clone());
+    values.push(row.state.clone());
+    values.push(row.forced);
+    values.push(row.fee_estimate);
+    values.push(row.started_at);
+    values.push(row.check_at(row.started_at));
+}
+
+/// Adds the update of what changes of a payment that the transaction has locked to a group, and counts the change.
+pub(super) fn update_payment(group: &mut StatementGroup, row: &mut PaymentRow, now: Timestamp) {
+    row.version += 1;
+    row.updated_at = now;
+    let values = group.add(
+        "update omni_payments set status = $3, captured = $4, refunded = $5, charged_back = $6, version = $7,
+        updated_at = $8 where tenant_id = $1 and id = $2",
+    );
+    values.push(row.tenant_id);
+    values.push(row.id);
+    values.push(row.status.clone());
+    values.push(row.captured);
+    values.push(row.refunded);
+    values.push(row.charged_back);
+    values.push(row.version);
+    values.push(row.updated_at);
+}
+
+/// Adds the update of what changes of an attempt of a payment that the transaction has locked to a group.
+pub(super) fn update_attempt(group: &mut StatementGroup, tenant: TenantId, row: &AttemptRow, now: Timestamp) {
+    let values = group.add(
+        "update omni_payment_attempts set state = $4, provider_payment_id = $5, captured = $6, refunded = $7,
         fee = $8, fee_currency = $9, action_url = $10, error_code = $11, error_message = $12, pending_change = $13,
         pending_amount = $14, ended_at = $15, duration_ms = $16, check_at = $17, checks = $18, charged_back = $19
-        where tenant_id = $1 and payment_id = $2 and number = $3";
-    let update = tx.query(sql).bind(tenant).bind(row.payment_id).bind(row.number).bind(row.state.as_str());
-    let update = update.bind(row.provider_payment_id.clone()).bind(row.captured).bind(row.refunded).bind(row.fee);
-    let update = update.bind(row.fee_currency.clone()).bind(row.action_url.clone());
-    let update = update.bind(row.error_code.clone()).bind(row.error_message.clone());
-    let update = update.bind(row.pending_change.clone()).bind(row.pending_amount).bind(row.ended_at);
-    let update = update.bind(row.duration_ms).bind(row.check_at(now)).bind(row.checks);
-    update.bind(row.charged_back).execute().await.map(drop)
+        where tenant_id = $1 and payment_id = $2 and number = $3",
+    );
+    values.push(tenant);
+    values.push(row.payment_id);
+    values.push(row.number);
+    values.push(row.state.clone());
+    values.push(row.provider_payment_id.clone());
+    values.push(row.captured);
+    values.push(row.refunded);
+    values.push(row.fee);
+    values.push(row.fee_currency.clone());
+    values.push(row.action_url.clone());
+    values.push(row.error_code.clone());
+    values.push(row.error_message.clone());
+    values.push(row.pending_change.clone());
+    values.push(row.pending_amount);
+    values.push(row.ended_at);
+    values.push(row.duration_ms);
+    values.push(row.check_at(now));
+    values.push(row.checks);
+    values.push(row.charged_back);
 }
 
 /// Inserts a refund.

@@ -65,6 +65,11 @@ impl RazorpayApi {
         self.call(Method::PATCH, path, &[], Some(body), CallEffect::Changes, object).await
     }
 
+    /// Deletes an object.
+    pub(super) async fn delete(&self, path: &str, object: &'static str) -> Result<ApiObject, PaymentError> {
+        self.call(Method::DELETE, path, &[], None, CallEffect::Changes, object).await
+    }
+
     async fn call(
         &self,
         method: Method,

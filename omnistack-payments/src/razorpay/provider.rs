@@ -255,6 +255,10 @@ impl PaymentProvider for RazorpayProvider {
         self.api.resume_subscription(id).await
     }
 
+    async fn remove_coupon(&self, id: &str, _key: &str) -> Result<ProviderSubscription, PaymentError> {
+        self.api.remove_offer(id).await
+    }
+
     async fn pause_subscription(&self, id: &str, _key: &str) -> Result<ProviderSubscription, PaymentError> {
         self.api.pause_subscription(id).await
     }

@@ -6,9 +6,9 @@ use omnistack_core::{
     clock::Timestamp,
     money::Money,
     payment::{
-        CancelTime, ChangePreview, ChangeTime, CheckoutKind, CheckoutStatus, DiscountDuration, DiscountReduction,
-        NewCheckout, PaymentError, ProviderCheckout, ProviderInvoice, ProviderInvoiceStatus, ProviderSubscription,
-        ProviderSubscriptionStatus, SubscriptionChange, SubscriptionDiscount, SubscriptionItem,
+        CancelTime, ChangePreview, ChangeTime, CheckoutKind, CheckoutStatus, NewCheckout, PaymentError,
+        ProviderCheckout, ProviderInvoice, ProviderInvoiceStatus, ProviderSubscription, ProviderSubscriptionStatus,
+        SubscriptionChange, SubscriptionItem,
     },
 };
 use serde_json::json;
@@ -20,7 +20,7 @@ use super::{
 use crate::provider_api::{ApiObject, CallEffect, lost_response, path_id, reference_time};
 
 /// The type of object in errors.
-const SUBSCRIPTION: &str = "subscription";
+pub(super) const SUBSCRIPTION: &str = "subscription";
 /// The beginning of the ids of subscriptions.
 const ID_PREFIX: &str = "sub_";
 /// Number of remaining periods at which further ones are added.
@@ -28,12 +28,9 @@ const RENEW_AT_REMAINING: i64 = 2;
 /// Largest number of pages of 100 subscriptions that a search reads.
 const MAX_SEARCH_PAGES: usize = 20;
 /// Number of subscriptions in a page of a search.
-const PAGE_SIZE: usize = 100;
+pub(super) const PAGE_SIZE: usize = 100;
 /// Time before the creation of a reference from which subscriptions are searched, for clocks that differ.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60 * 60);
-/// The discount of an offer. Razorpay's API does not state what an offer takes off.
-const OFFER: SubscriptionDiscount =
-    SubscriptionDiscount { reduction: DiscountReduction::Unknown, duration: DiscountDuration::Forever };
 
 /// Returns whether an id is one of a subscription.
 pub(super) fn is_subscription(id: &str) -> bool {
@@ -138,11 +135,17 @@ impl RazorpayApi {
         {
             object = renewed;
         }
-        let mut subscription = self.subscription_of(&object).ok_or_else(|| malformed(CallEffect::Reads))?;
+        let mut subscription = self.discounted_subscription(&object).await?;
         if object.flag("/has_scheduled_changes") == Some(true) {
             subscription.pending_change = self.scheduled_change(id).await?;
         }
         Ok(subscription)
+    }
+
+    /// Returns a subscription in the form of the port, with its discounts.
+    async fn discounted_subscription(&self, object: &ApiObject) -> Result<ProviderSubscription, PaymentError> {
+        let subscription = self.subscription_of(object).ok_or_else(|| malformed(CallEffect::Reads))?;
+        Ok(ProviderSubscription { discounts: self.discounts_of(object).await?, ..subscription })
     }
 
     /// Adds periods. Returns `None` if Razorpay refuses it, as for mandates that have an end.
@@ -178,7 +181,7 @@ impl RazorpayApi {
         Ok(at.map(|at| (item, at)))
     }
 
-    async fn plan(&self, id: &str) -> Result<ApiObject, PaymentError> {
+    pub(super) async fn plan(&self, id: &str) -> Result<ApiObject, PaymentError> {
         self.get(&format!("/v1/plans/{}", path_id(id, "price")?), &[], "price").await
     }
 
@@ -209,8 +212,10 @@ impl RazorpayApi {
         &self,
         reference: &str,
     ) -> Result<Option<ProviderSubscription>, PaymentError> {
-        let object = self.find_subscription_object(reference).await?;
-        Ok(object.and_then(|object| self.subscription_of(&object)))
+        match self.find_subscription_object(reference).await? {
+            Some(object) => self.discounted_subscription(&object).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Returns what a change will cost. Of a change now, Razorpay computes the difference itself, and states it to no
@@ -282,7 +287,7 @@ impl RazorpayApi {
         when: CancelTime,
     ) -> Result<ProviderSubscription, PaymentError> {
         let object = self.subscription_object(id).await?;
-        let current = self.subscription_of(&object).ok_or_else(|| malformed(CallEffect::Reads))?;
+        let current = self.discounted_subscription(&object).await?;
         if current.status.is_final() || (when == CancelTime::PeriodEnd && current.cancel_at.is_some()) {
             return Ok(current);
         }
@@ -291,6 +296,7 @@ impl RazorpayApi {
         let body = json!({ "cancel_at_cycle_end": is_at_end });
         let canceled = self.post(&subscription_path(id, "/cancel")?, &body, SUBSCRIPTION).await?;
         let mut subscription = self.subscription_of(&canceled).ok_or_else(|| malformed(CallEffect::Changes))?;
+        subscription.discounts = current.discounts;
         if is_at_end && !subscription.status.is_final() {
             subscription.cancel_at = subscription.cancel_at.or(canceled.seconds("/current_end"));
         }
@@ -361,7 +367,8 @@ impl RazorpayApi {
         })
     }
 
-    /// Returns a subscription in the form of the port. Returns `None` if a field that each one has is missing.
+    /// Returns a subscription in the form of the port, without its discounts. Returns `None` if a field that each one has
+    /// is missing.
     fn subscription_of(&self, object: &ApiObject) -> Option<ProviderSubscription> {
         let now = self.now();
         let created_at = object.seconds("/created_at").unwrap_or(now);
@@ -408,7 +415,7 @@ impl RazorpayApi {
             cancel_at: current.map(|(_, end)| end).filter(|_| ends),
             ended_at: ended_at.filter(|_| status.is_final()),
             collection_paused,
-            discounts: object.text("/offer_id").map(|_| OFFER).into_iter().collect(),
+            discounts: Vec::new(),
             latest_invoice: None,
             version: None,
             created_at,
@@ -436,11 +443,11 @@ fn periods_in_ten_years(plan: &ApiObject) -> i64 {
     (periods / plan.integer("/interval").unwrap_or(1).max(1)).max(1)
 }
 
-fn quantity_of(object: &ApiObject) -> u64 {
+pub(super) fn quantity_of(object: &ApiObject) -> u64 {
     object.integer("/quantity").and_then(|quantity| u64::try_from(quantity).ok()).unwrap_or(1)
 }
 
-fn subscription_path(id: &str, action: &str) -> Result<String, PaymentError> {
+pub(super) fn subscription_path(id: &str, action: &str) -> Result<String, PaymentError> {
     Ok(format!("/v1/subscriptions/{}{action}", path_id(id, SUBSCRIPTION)?))
 }
 
@@ -449,6 +456,6 @@ fn malformed(effect: CallEffect) -> PaymentError {
 }
 
 /// Returns the error of a read that follows a change: the change may have taken effect.
-fn read_after_change(error: PaymentError) -> PaymentError {
+pub(super) fn read_after_change(error: PaymentError) -> PaymentError {
     PaymentError::Unknown { message: format!("the changed subscription could not be read: {error}") }
 }

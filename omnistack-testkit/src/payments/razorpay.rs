@@ -109,6 +109,11 @@ impl RazorpayServer {
         self.lock().plans.insert(id.to_owned(), plan);
     }
 
+    /// Adds an offer that takes `percent` of the price off, in the first `periods` or in all.
+    pub fn add_offer(&self, id: &str, percent: i64, periods: Option<i64>) {
+        self.lock().offers.insert(id.to_owned(), (percent, periods));
+    }
+
     /// Adds a dispute, in the form of Razorpay's API.
     pub fn add_dispute(&self, id: &str, dispute: Value) {
         self.lock().disputes.insert(id.to_owned(), dispute);

@@ -1,10 +1,11 @@
 //! Tests against the libraries of the providers themselves. `cargo xtask test --peers` runs them: they need
-//! `TEST_PEERS_PYTHON`, a Python with stripe, standardwebhooks, svix, razorpay, twilio and PyNaCl, and
-//! `TEST_PEERS_WEBHOOKS`, a script for Node with stripe, standardwebhooks, svix and @octokit/webhooks, which is in one
-//! folder with the receiver of the book.
+//! `TEST_PEERS_PYTHON`, a Python with stripe, standardwebhooks, svix, razorpay, twilio, app-store-server-library and
+//! PyNaCl, and `TEST_PEERS_WEBHOOKS`, a script for Node with stripe, standardwebhooks, svix and @octokit/webhooks, which
+//! is in one folder with the receiver of the book.
 
 #![cfg(test)]
 
+mod apple;
 mod receivers;
 
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! factur-x, pypdf and pdftotext: they read the documents of invoices.
+//! factur-x with Saxon, pypdf and pdftotext: they read the documents of invoices.
 
 use super::PeerContext;
 use crate::{apt, command, failure::Result, host, report::Report};

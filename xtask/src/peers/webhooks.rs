@@ -1,5 +1,5 @@
-//! The providers' own libraries for webhooks, in Python and Node: stripe, standardwebhooks, svix, razorpay, twilio and
-//! octokit; PyNaCl for signatures `v1a`; and the receivers of the book.
+//! The providers' own libraries for webhooks, in Python and Node: stripe, standardwebhooks, svix, razorpay, twilio,
+//! app-store-server-library and octokit; PyNaCl for signatures `v1a`; and the receivers of the book.
 
 use std::fs;
 

@@ -4,12 +4,15 @@
 
 use omnistack::{
     auth::users::CreatedUser,
+    clock::MockClock,
     config::Config,
     http::Method,
     jobs::{Job, JobContext, JobError},
     prelude::async_trait,
 };
-use omnistack_testkit::{TestApp, TestClient, TestDatabase, TestRequest, on_each_database};
+use omnistack_testkit::{
+    TestApp, TestClient, TestDatabase, TestRequest, on_each_database, payments::stripe::StripeServer,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -33,14 +36,15 @@ impl Job for BillPeriods {
     }
 }
 
-/// Starts the app with the defaults that its program has.
-async fn start(database: TestDatabase) -> TestApp {
+/// Starts the app with the defaults that its program has, and further settings.
+async fn start(database: TestDatabase, settings: &[(&str, &str)]) -> TestApp {
     let defaults = saas::with_defaults(Config::default());
     let default = |name: &str| defaults.get(name).unwrap().0.to_owned();
     let seller = default("BILLING_SELLER_NAME");
     let invoices = default("BILLING_INVOICES");
     TestApp::start_with_auth(database, |app| {
-        saas::app(app).set("BILLING_SELLER_NAME", seller).set("BILLING_INVOICES", invoices)
+        let app = saas::app(app).set("BILLING_SELLER_NAME", seller).set("BILLING_INVOICES", invoices);
+        settings.iter().fold(app, |app, (name, value)| app.set(*name, *value))
     })
     .await
 }
@@ -106,7 +110,7 @@ fn a_setting_that_is_set_has_no_default() {
 
 on_each_database! {
     async fn a_team_buys_a_plan_uses_it_and_gets_an_invoice(database: TestDatabase) {
-        let app = start(database).await;
+        let app = start(database, &[]).await;
         let mut ada = TeamOwner::new(&app).await;
         ada.invite("grace").await.expect(201);
         ada.invite("linus").await.expect(201);
@@ -164,5 +168,48 @@ on_each_database! {
         let pdf = ada.get(format!("{path}/pdf")).await.expect(200);
         assert_eq!(pdf.header("content-type"), Some("application/pdf"));
         assert!(pdf.body.starts_with(b"%PDF-"));
+    }
+
+    async fn the_same_app_sells_through_stripe(database: TestDatabase) {
+        const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+        let stripe = StripeServer::start(MockClock::at("2030-01-01T00:00:00Z".parse().unwrap()).clock()).await;
+        stripe.add_price("professional-monthly", 9_900, "usd", "month");
+        let url = stripe.url();
+        let settings = [
+            ("STRIPE_API_KEY", "sk_test_1234567890abcdef"),
+            ("STRIPE_API_URL", url.as_str()),
+            ("STRIPE_WEBHOOK_SECRET", SECRET),
+        ];
+        let app = start(database, &settings).await;
+        let ada = TeamOwner::new(&app).await;
+        let health = ada.get("/api/v1/app/services/stripe/health").await.expect(200).json();
+        assert_eq!(health["state"], "healthy", "{health}");
+        let checkout = ada.post(format!("{BILLING}/checkout"), json!({ "plan": "professional" })).await;
+        let checkout = checkout.expect(200).json();
+        assert_eq!(checkout["provider"], "stripe");
+        let (_, session) = checkout["url"].as_str().unwrap().rsplit_once('/').unwrap();
+        assert!(stripe.complete_checkout(session, "pm_card_visa"));
+        settle(&app).await;
+        assert_eq!(ada.status().await["plan"], "free", "the webhook has not arrived");
+
+        // Only what Stripe has signed counts.
+        let events: Vec<_> = stripe.events().iter().map(Value::to_string).collect();
+        let send = |body: &str, secret: &str| {
+            let request = app.anonymous().request(Method::POST, "/api/v1/public/webhooks/stripe");
+            let request = request.header("content-type", "application/json");
+            request.header("stripe-signature", stripe.signature(secret, body)).body(body.to_owned())
+        };
+        for body in &events {
+            send(body, "whsec_other").await.expect_error(400, "WEBHOOK_SIGNATURE_INVALID");
+        }
+        settle(&app).await;
+        assert_eq!(ada.status().await["plan"], "free");
+        for body in &events {
+            send(body, SECRET).await.expect(200);
+        }
+        settle(&app).await;
+        let status = ada.status().await;
+        assert_eq!((&status["plan"], &status["subscription"]["status"]), (&json!("professional"), &json!("active")));
+        assert_eq!(status["subscription"]["provider"], "stripe");
     }
 }

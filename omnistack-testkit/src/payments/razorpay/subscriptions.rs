@@ -98,6 +98,24 @@ impl RazorpayState {
         (200, subscription)
     }
 
+    /// Removes the offer of a subscription.
+    pub(super) fn remove_offer(&mut self, id: &str, offer: &str) -> RazorpayResponse {
+        let Some(subscription) = self.subscriptions.get_mut(id) else { return missing() };
+        if subscription["offer_id"] != offer {
+            return refusal(400, "input_validation_failed", "The offer is not linked to the subscription");
+        }
+        subscription["offer_id"] = Value::Null;
+        (200, subscription.clone())
+    }
+
+    /// Returns the amount that the offer of a subscription takes off the newest period.
+    fn reduction(&self, subscription: &Value, gross: i64) -> i64 {
+        let offer = subscription["offer_id"].as_str().and_then(|id| self.offers.get(id));
+        let Some((percent, periods)) = offer.copied() else { return 0 };
+        let is_over = periods.is_some_and(|periods| subscription["paid_count"].as_i64() > Some(periods));
+        if is_over { 0 } else { gross * percent / 100 }
+    }
+
     /// Authorises a subscription. Its first period is charged unless it starts later.
     pub(super) fn authorise(&mut self, id: &str) {
         let now = self.now();
@@ -136,14 +154,16 @@ impl RazorpayState {
         subscription["remaining_count"] = remaining.into();
         let subscription = subscription.clone();
         let item = &self.plans[subscription["plan_id"].as_str().unwrap_or_default()]["item"];
-        let amount = item["amount"].as_i64().unwrap_or(0) * subscription["quantity"].as_i64().unwrap_or(1);
+        let gross = item["amount"].as_i64().unwrap_or(0) * subscription["quantity"].as_i64().unwrap_or(1);
+        let amount = gross - self.reduction(&subscription, gross);
         let currency = item["currency"].clone();
         let (_, order) = self.create_order(&json!({ "amount": amount, "currency": currency }));
         let payment = self.add_payment(&order, order["id"].clone(), None, true);
         let invoice = json!({
             "id": invoice_id, "entity": "invoice", "type": "invoice", "invoice_number": null, "status": "paid",
             "subscription_id": id, "customer_id": subscription["customer_id"], "order_id": order["id"],
-            "payment_id": payment["id"], "amount": amount, "amount_paid": amount, "currency": currency,
+            "payment_id": payment["id"], "gross_amount": gross, "amount": amount, "amount_paid": amount,
+            "currency": currency,
             "billing_start": start, "billing_end": start + PERIOD, "created_at": now,
             "short_url": format!("https://rzp.io/i/{invoice_id}"),
         });

@@ -10,7 +10,7 @@ use base64::{
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName, DnType, IsCa, KeyPair,
-    date_time_ymd,
+    KeyUsagePurpose, date_time_ymd,
 };
 use serde_json::{Value, json};
 
@@ -45,6 +45,9 @@ fn params(name: &str, is_ca: bool, oid: Option<&[u64]>, (first, last): (i32, i32
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = if is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+    // Apple's certificates have both extensions, and Apple's library requires them.
+    params.key_usages = vec![if is_ca { KeyUsagePurpose::KeyCertSign } else { KeyUsagePurpose::DigitalSignature }];
+    params.use_authority_key_identifier_extension = true;
     params.custom_extensions = oid.map(|oid| CustomExtension::from_oid_content(oid, vec![5, 0])).into_iter().collect();
     params.not_before = date_time_ymd(first, 1, 1);
     params.not_after = date_time_ymd(last, 1, 1);
