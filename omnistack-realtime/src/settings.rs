@@ -10,7 +10,8 @@ omnistack_core::settings! {
     pub(crate) struct RealtimeSettings {
         /// Time between two pings to a connection. Set it shorter than the idle timeout of every proxy in between.
         pub(crate) ping: Duration = "REALTIME_PING", default "25s", range "1s"..="5m";
-        /// Time for which a client may take to respond to a ping, before its connection is closed.
+        /// Time for which a client may take to respond to a ping, before its connection is closed. It is shorter than the
+        /// time between two pings.
         pub(crate) pong_timeout: Duration = "REALTIME_PONG_TIMEOUT", default "10s", range "1s"..="1m";
         /// Time within which a client must sign in after it has opened a connection.
         pub(crate) sign_in_timeout: Duration = "REALTIME_SIGN_IN_TIMEOUT", default "5s", range "1s"..="1m";
