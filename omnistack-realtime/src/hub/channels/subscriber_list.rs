@@ -9,13 +9,13 @@ pub(super) type SubscriberKey = (u64, u64);
 /// Subscribers in the order of their keys.
 #[derive(Debug)]
 pub(super) struct SubscriberList<S> {
-    places: Vec<Place<S>>,
+    places: Vec<SubscriberPlace<S>>,
     /// Number of empty places, which is less than half of all, or 0.
     empty: usize,
 }
 
 #[derive(Debug)]
-struct Place<S> {
+struct SubscriberPlace<S> {
     key: SubscriberKey,
     subscriber: Option<S>,
 }
@@ -42,7 +42,7 @@ impl<S> SubscriberList<S> {
             // Most channels of users have one subscriber.
             self.places.reserve_exact(1);
         }
-        self.places.insert(index, Place { key, subscriber: Some(subscriber) });
+        self.places.insert(index, SubscriberPlace { key, subscriber: Some(subscriber) });
     }
 
     pub(super) fn get_mut(&mut self, key: SubscriberKey) -> Option<&mut S> {
@@ -65,7 +65,7 @@ impl<S> SubscriberList<S> {
 
     /// Removes the subscribers for which the function returns false. It gets the serial number of the subscription.
     pub(super) fn retain_mut(&mut self, mut keeps: impl FnMut(u64, &mut S) -> bool) {
-        for Place { key: (_, serial), subscriber } in &mut self.places {
+        for SubscriberPlace { key: (_, serial), subscriber } in &mut self.places {
             if subscriber.as_mut().is_some_and(|present| !keeps(*serial, present)) {
                 *subscriber = None;
                 self.empty += 1;
