@@ -68,6 +68,7 @@
 //! chain. Keep [`heads`](AuditStore::head) or [exports](AuditStore::export) in a place to which that person has
 //! no access, and compare.
 
+mod activity_feed;
 mod chain;
 mod chain_status;
 mod download;
@@ -99,7 +100,8 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::{clock::Clock, db, metrics::Metric};
+use crate::{clock::Clock, db, metrics::Metric, realtime::RealtimePublisher};
+use activity_feed::ActivityFeed;
 
 /// Destination of audit entries.
 ///
@@ -162,12 +164,13 @@ pub trait AuditSink: Send + Sync + 'static {
 pub struct AuditLog {
     sink: Arc<dyn AuditSink>,
     metric: Option<&'static Metric>,
+    feed: ActivityFeed,
 }
 
 impl AuditLog {
     /// Creates a log that stores its entries in `sink`.
     pub fn new(sink: impl AuditSink) -> Self {
-        Self { sink: Arc::new(sink), metric: None }
+        Self { sink: Arc::new(sink), metric: None, feed: ActivityFeed::default() }
     }
 
     /// Creates a log that stores its entries in the database of the recording transaction, with the time of
@@ -189,6 +192,11 @@ impl AuditLog {
         self
     }
 
+    /// Publishes a message about each entry of a tenant from now on, in its channel `activity`.
+    pub(crate) fn begin_feed(&self, realtime: &RealtimePublisher) {
+        self.feed.begin(realtime);
+    }
+
     /// Records an entry in the transaction of the action that it records. The transaction must be one of the
     /// entry's tenant, of all tenants, or of no tenant.
     ///
@@ -198,7 +206,11 @@ impl AuditLog {
     /// a tenant database it fails, on SQLite too, if the entry is not of the tenant that the database belongs to.
     pub async fn record_in(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
         let counted = self.metric.map(|metric| (metric, entry.action.clone()));
+        let message = self.feed.message(&entry);
         self.sink.record(tx, entry).await?;
+        if let Some(message) = message {
+            message.publish_in(tx).await?;
+        }
         if let Some((metric, action)) = counted {
             tx.on_commit(move || metric.counter([action]).increment(1));
         }

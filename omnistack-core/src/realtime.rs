@@ -1,6 +1,9 @@
 //! The port for messages to connected clients.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -167,6 +170,11 @@ impl RealtimePublisher {
         Self(None)
     }
 
+    /// Returns a handle that does not keep in memory what delivers the messages, such as connections and the sign-in.
+    pub(crate) fn downgrade(&self) -> WeakRealtimePublisher {
+        WeakRealtimePublisher(self.0.as_ref().map(Arc::downgrade))
+    }
+
     /// Returns whether messages are delivered.
     pub const fn is_enabled(&self) -> bool {
         self.0.is_some()
@@ -217,6 +225,16 @@ impl RealtimePublisher {
             db::Error::new(db::ErrorKind::Other, error)
         })?;
         publisher.publish_in(tx, message).await
+    }
+}
+
+/// A [`RealtimePublisher`] that does not keep in memory what delivers the messages.
+pub(crate) struct WeakRealtimePublisher(Option<Weak<dyn PublishRealtime>>);
+
+impl WeakRealtimePublisher {
+    /// Returns the handle, which delivers nothing any more when the app has ended.
+    pub(crate) fn upgrade(&self) -> RealtimePublisher {
+        RealtimePublisher(self.0.as_ref().and_then(Weak::upgrade))
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `usage:live`, `usage:test` | the usage of the billing period, by `omnistack-billing` |
 //! | `webhooks` | an endpoint was disabled; `omnistack-webhooks` adds each attempt of a delivery |
 //! | `files` | a file was uploaded, by `omnistack-storage` |
+//! | `activity` | an entry in the tenant's audit log, by core |
 //! | `job:ID` | the progress of a job, by core |
 //! | `tenant` | a row of a resource has changed, by core, for resources that publish it |
 //!

@@ -45,6 +45,7 @@ use crate::{
 use channels::{Channel, ChannelTable};
 use connection::Connection;
 use connections::Connections;
+use limits::SignIns;
 use meter::MessageMeter;
 use send_lists::SendLists;
 use wheel::Wheel;
@@ -84,6 +85,7 @@ struct HubState {
     /// The name of this process among the replicas.
     node: String,
     connections: Connections,
+    sign_ins: SignIns,
     send_lists: SendLists,
     channels: ChannelTable,
     /// The numbers of connections, and the serial numbers of subscriptions.
@@ -121,6 +123,7 @@ impl Hub {
             sign_in,
             node: Token::random().expose().to_owned(),
             connections: Connections::default(),
+            sign_ins: SignIns::default(),
             send_lists: SendLists::default(),
             channels: ChannelTable::default(),
             numbers: AtomicU64::new(1),

@@ -59,6 +59,7 @@
 //! |---|---|
 //! | `job:{id}` | the progress of a job, from [`JobContext::progress`](omnistack_core::jobs::JobContext::progress) |
 //! | `files` | a file was uploaded |
+//! | `activity` | an entry in the tenant's audit log |
 //! | `webhooks` | an attempt of a delivery, an endpoint that was disabled |
 //! | `usage` | a share of a limit of the plan is used |
 //! | `usage:{environment}` | the usage of the billing period, after each change, at most once a second |

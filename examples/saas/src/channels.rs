@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 /// Largest text of a chat message, in bytes.
 const MAX_CHAT_BYTES: usize = 2000;
 
-/// Returns the rules: chat rooms of a team, its runs, jobs and fixes of code, and the feeds of its files, webhooks and
-/// usage.
+/// Returns the rules: chat rooms of a team, its runs, jobs and fixes of code, and the feeds of its files, webhooks,
+/// usage and activity.
 pub fn channels() -> Channels {
     Channels::new()
         .rule(
@@ -26,6 +26,7 @@ pub fn channels() -> Channels {
         .allow("files", |caller, _| caller.can("files:read"))
         .allow("webhooks", |caller, _| caller.can("webhooks:read"))
         .allow("usage", |caller, _| caller.can("billing:read"))
+        .allow("activity", |caller, _| caller.can("activity:read"))
 }
 
 /// Returns the message that the members of a room get: the text, with the author that the client can't choose.

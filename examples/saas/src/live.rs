@@ -35,6 +35,7 @@ impl Module for Live {
     fn register(&self, registry: &mut Registry) {
         let page = Api::new()
             .hidden("/", file("text/html; charset=utf-8", include_str!("live/page.html")))
+            .hidden("/common.js", file("text/javascript; charset=utf-8", include_str!("live/common.js")))
             .hidden("/live.js", file("text/javascript; charset=utf-8", include_str!("live/live.js")))
             .hidden("/live.css", file("text/css; charset=utf-8", include_str!("live/live.css")));
         let api = Api::new().routes(routes!(start_count)).routes(routes!(mention));

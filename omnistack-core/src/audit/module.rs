@@ -1,4 +1,4 @@
-//! Nightly deletion of old entries.
+//! The module of the audit log, and the nightly deletion of old entries.
 
 use std::{future::ready, time::Duration};
 
@@ -6,19 +6,21 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use super::{AuditSettings, AuditStore, Error, store::AuditReceiver};
+use super::{AuditLog, AuditSettings, AuditStore, Error, store::AuditReceiver};
 use crate::{
     BoxError,
     clock::Timestamp,
     identity::TenantId,
     jobs::{Cron, Job, JobContext, JobError, MissedTickBehavior},
-    module::{Module, Registry},
+    module::{Context, Module, Registry},
+    realtime::RealtimePublisher,
 };
 
 /// Module of the audit log: the [`AuditStore`], unless a module provides one, and every night the deletion of old
-/// entries if `AUDIT_RETENTION` is set.
+/// entries if `AUDIT_RETENTION` is set. Connected clients are told of new entries of their tenant.
 pub(crate) struct AuditModule;
 
+#[async_trait]
 impl Module for AuditModule {
     fn name(&self) -> &'static str {
         "core"
@@ -41,6 +43,11 @@ impl Module for AuditModule {
         registry
             .job::<DeleteOldAuditEntries>(move |ctx| Ok((ctx.get()?, keep)))
             .cron(Cron::new("0 3 * * *", DeleteOldAuditEntries {}).missed_ticks(MissedTickBehavior::CatchUp));
+    }
+
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
+        ctx.get::<AuditLog>()?.begin_feed(&ctx.get::<RealtimePublisher>()?);
+        Ok(())
     }
 }
 

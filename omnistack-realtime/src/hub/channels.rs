@@ -5,6 +5,7 @@
 
 mod link;
 mod position;
+mod subscriber_list;
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,8 @@ use crate::{
     channel::{ChannelKey, ChannelOptions},
     protocol::{StreamPosition, TextFrame},
 };
+use subscriber_list::SubscriberList;
+
 pub(super) use link::LinkStep;
 
 /// The channels by their keys.
@@ -35,8 +38,7 @@ pub(super) struct Channel {
 /// The state of a channel. No lock of a connection is taken while it is locked, other than that of a queue.
 #[derive(Debug, Default)]
 pub(super) struct ChannelState {
-    /// In the order of the connections' numbers.
-    subscribers: Vec<Subscriber>,
+    subscribers: SubscriberList<Subscriber>,
     /// The epoch of the offsets that subscribers have got.
     epoch: Option<Arc<str>>,
     /// The position of the engine that some subscribers have not got when it was read.
@@ -57,7 +59,6 @@ struct Subscriber {
     connection: Arc<Connection>,
     /// The queue of the connection: a delivery touches nothing else of it.
     outbound: Arc<Outbound>,
-    serial: u64,
     progress: SubscriberProgress,
 }
 
@@ -125,12 +126,7 @@ impl Channel {
     /// Removes a subscriber. Returns whether it was the last one.
     pub(super) fn remove(&self, connection: &Connection, serial: u64) -> bool {
         let mut state = lock(&self.state);
-        let Some(index) = state.find(connection.number, serial) else { return false };
-        state.subscribers.remove(index);
-        if state.subscribers.is_empty() {
-            state.subscribers.shrink_to_fit();
-        }
-        state.subscribers.is_empty()
+        state.subscribers.remove((connection.number, serial)).is_some() && state.subscribers.is_empty()
     }
 
     pub(super) fn subscriber_count(&self) -> usize {
@@ -145,8 +141,8 @@ impl Channel {
             state.begin_epoch(epoch, &mut delivery.lost);
         }
         let is_latest = self.options.latest_value;
-        state.subscribers.retain_mut(|subscriber| {
-            let latest = is_latest.then_some(subscriber.serial);
+        state.subscribers.retain_mut(|serial, subscriber| {
+            let latest = is_latest.then_some(serial);
             match &mut subscriber.progress {
                 SubscriberProgress::Starting(buffer) => {
                     buffer.keep(offset, message, subscriber.outbound.limit());
@@ -158,7 +154,7 @@ impl Channel {
                         return true;
                     }
                     if offset != *got + 1 && !is_latest {
-                        delivery.lost.push((Arc::clone(&subscriber.connection), subscriber.serial));
+                        delivery.lost.push((Arc::clone(&subscriber.connection), serial));
                         return false;
                     }
                     *got = offset;
@@ -188,10 +184,10 @@ impl Channel {
     ) -> Vec<LostSubscriber> {
         let mut lost = Vec::new();
         let mut state = lock(&self.state);
-        let Some(index) = state.find(connection.number, serial) else { return lost };
-        let Some(subscriber) = state.subscribers.get_mut(index) else { return lost };
-        let progress = std::mem::replace(&mut subscriber.progress, SubscriberProgress::Live(position.offset));
-        let SubscriberProgress::Starting(mut buffer) = progress else { return lost };
+        let key = (connection.number, serial);
+        let Some(subscriber) = state.subscribers.get_mut(key) else { return lost };
+        let SubscriberProgress::Starting(buffer) = &mut subscriber.progress else { return lost };
+        let mut buffer = std::mem::take(&mut **buffer);
         let has_history = self.options.history_size > 0;
         let is_other_epoch = has_history && state.epoch.as_deref() != Some(position.epoch.as_str());
         let mut is_lost = buffer.is_full || (is_other_epoch && buffer.is_new_epoch);
@@ -199,13 +195,9 @@ impl Channel {
             // The history is of a newer epoch than the messages of the others, and those that were kept. Their numbers
             // may have been given again.
             buffer.messages.retain(|(offset, _)| *offset == 0);
-            let newcomer = state.subscribers.remove(index);
             state.begin_epoch(&position.epoch, &mut lost);
-            let index = state.subscribers.partition_point(|other| other.key() < newcomer.key());
-            state.subscribers.insert(index, newcomer);
         }
-        let Some(index) = state.find(connection.number, serial) else { return lost };
-        let Some(subscriber) = state.subscribers.get_mut(index) else { return lost };
+        let Some(subscriber) = state.subscribers.get_mut(key) else { return lost };
         let latest = self.options.latest_value.then_some(serial);
         let mut got = position.offset;
         for (offset, message) in buffer.messages {
@@ -221,8 +213,7 @@ impl Channel {
             }
         }
         subscriber.progress = SubscriberProgress::Live(got);
-        if is_lost {
-            let subscriber = state.subscribers.remove(index);
+        if is_lost && let Some(subscriber) = state.subscribers.remove(key) {
             lost.push((subscriber.connection, serial));
         }
         lost
@@ -230,18 +221,13 @@ impl Channel {
 }
 
 impl ChannelState {
-    /// Returns the index of a subscriber.
-    fn find(&self, number: u64, serial: u64) -> Option<usize> {
-        self.subscribers.binary_search_by_key(&(number, serial), Subscriber::key).ok()
-    }
-
     /// Begins another epoch: those who have got messages of the former one can't continue.
     fn begin_epoch(&mut self, epoch: &str, lost: &mut Vec<LostSubscriber>) {
         let has_former = self.epoch.replace(epoch.into()).is_some();
         self.doubt = None;
-        self.subscribers.retain_mut(|subscriber| match &mut subscriber.progress {
+        self.subscribers.retain_mut(|serial, subscriber| match &mut subscriber.progress {
             SubscriberProgress::Live(_) => {
-                lost.push((Arc::clone(&subscriber.connection), subscriber.serial));
+                lost.push((Arc::clone(&subscriber.connection), serial));
                 false
             }
             SubscriberProgress::Starting(buffer) => {
@@ -256,10 +242,6 @@ impl ChannelState {
 }
 
 impl Subscriber {
-    fn key(&self) -> (u64, u64) {
-        (self.connection.number, self.serial)
-    }
-
     /// Returns the offset of the last message that it got, or `None` while its history is read.
     fn offset(&self) -> Option<u64> {
         match self.progress {
@@ -292,6 +274,6 @@ impl fmt::Debug for Channel {
 
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subscriber").field(&self.key()).field(&self.offset()).finish()
+        f.debug_tuple("Subscriber").field(&self.connection.number).field(&self.offset()).finish()
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     hash::Hash,
     net::IpAddr,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -85,6 +86,29 @@ fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+    }
+}
+
+/// The number of sign-ins that are carried out.
+#[derive(Debug, Default)]
+pub(super) struct SignIns(AtomicU32);
+
+/// The guard of a sign-in that is carried out.
+pub(super) struct SignInGuard<'a>(&'a SignIns);
+
+impl SignIns {
+    /// Counts a sign-in until the guard is dropped. Returns `None` if there are as many as the limit. A limit of 0 is
+    /// none.
+    pub(super) fn begin(&self, limit: u32) -> Option<SignInGuard<'_>> {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        let guard = SignInGuard(self);
+        (limit == 0 || before < limit).then_some(guard)
+    }
+}
+
+impl Drop for SignInGuard<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -31,6 +31,13 @@ async fn commands_that_are_refused_have_the_codes_of_the_protocol() {
             (json!({ "history": { "channel": "stream:1" } }), 108),
             (json!({ "presence": { "channel": "run:1" } }), 108),
             (json!({ "unheard": {} }), 104),
+            (json!({ "rpc": { "method": "unheard" } }), 104),
+            (json!({ "sub_refresh": { "channel": "room:1", "token": "any" } }), 107),
+            (json!({ "publish": { "channel": "room:1" } }), 107),
+            (
+                json!({ "history": { "channel": "room:1", "limit": 1, "since": { "offset": 1, "epoch": "other" } } }),
+                112,
+            ),
         ] {
             let reply = client.call(command.clone()).await;
             assert_eq!(reply["error"]["code"], expected, "{command}: {reply}");
@@ -38,6 +45,9 @@ async fn commands_that_are_refused_have_the_codes_of_the_protocol() {
         client.subscribe("room:2").await;
         let reply = client.call(json!({ "subscribe": { "channel": "room:3" } })).await;
         assert_eq!(reply["error"]["code"], 106, "{reply}");
+        // A message without an id has no reply.
+        client.send(json!({ "send": { "data": 1 } }).to_string()).await;
+        assert!(client.call(json!({ "history": { "channel": "room:1" } })).await["history"].is_object());
     })
     .await;
 }

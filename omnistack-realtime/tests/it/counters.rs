@@ -1,6 +1,8 @@
-//! Tests of the counters: the usage of a tenant and the numbers of the dashboard as messages.
+//! Tests of the counters: the usage of a tenant and the numbers of the dashboard as messages, and messages as usage.
 
 #![cfg(test)]
+
+use std::time::Duration;
 
 use omnistack_billing::{Billing, Meter};
 use omnistack_core::{
@@ -8,15 +10,22 @@ use omnistack_core::{
     dashboard::Count,
     metrics::USERS,
     module::{Module, Registry},
+    realtime::{RealtimeChannel, RealtimePublisher},
 };
 use omnistack_observability::{CountNumbers, Observability};
 use omnistack_realtime::{ChannelRule, Channels, Realtime};
 use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde_json::{Value, json};
+use tokio::time::{interval, timeout};
 
 use crate::live::LiveClient;
 
 const CHANNEL: &str = "usage:live";
+const CURRENT_USAGE: &str = "/api/v1/app/usage/current-period";
+/// Longest time until usage is stored.
+const USAGE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time between two requests for the usage.
+const USAGE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A module that counts twelve users.
 struct TwelveUsers;
@@ -48,9 +57,14 @@ async fn report_page(client: &TestClient, environment: &str, id: u64) {
 
 /// Returns the pages in a message.
 fn pages(message: &Value) -> u64 {
-    let meters = message["meters"].as_array().unwrap();
-    let pages = meters.iter().find(|meter| meter["meter"] == "pages").unwrap();
-    pages["used"].as_u64().unwrap()
+    used(message, "pages")
+}
+
+/// Returns what was used of a meter, or 0 if it is not there.
+fn used(usage: &Value, name: &str) -> u64 {
+    let meters = usage["meters"].as_array().unwrap();
+    let meter = meters.iter().find(|meter| meter["meter"] == name);
+    meter.map_or(0, |meter| meter["used"].as_u64().unwrap())
 }
 
 /// Does work while the background services of the app run.
@@ -84,7 +98,7 @@ on_each_database! {
             assert!(messages.is_sorted() && messages.len() < 20, "{messages:?}");
             assert_eq!(of_other_tenant.waiting_messages().await, Vec::<Value>::new());
 
-            let shown = ann.get("/api/v1/app/usage/current-period").await.expect(200).json();
+            let shown = ann.get(CURRENT_USAGE).await.expect(200).json();
             assert_eq!(pages(&shown), PAGES);
             // The newest message is kept for those who come later.
             let mut late = LiveClient::subscribed(server.address, &ann, CHANNEL).await;
@@ -92,6 +106,39 @@ on_each_database! {
             let newest = &history["history"]["publications"][0]["data"];
             assert_eq!((&newest["plan"], &newest["environment"]), (&shown["plan"], &json!("live")));
             assert_eq!(pages(newest), PAGES);
+        })
+        .await;
+    }
+
+    async fn messages_to_clients_are_usage_of_their_tenant(database: TestDatabase) {
+        let realtime = Realtime::from_env().channels(Channels::new().allow("room:{id}", |_, _| true));
+        let app = TestApp::start(database, |app| app.with(Billing::from_env()).with(realtime)).await;
+        let server = app.listen_with_defaults().await;
+        let (ann, bob) = (app.user(), app.user());
+        let room = RealtimeChannel::of_tenant(ann.identity().unwrap().tenant.unwrap(), "room:1").unwrap();
+        let publisher: RealtimePublisher = app.app().context().get().unwrap();
+        with_workers(&app, async {
+            let mut live = LiveClient::subscribed(server.address, &ann, "room:1").await;
+            let _of_other_tenant = LiveClient::subscribed(server.address, &bob, "room:1").await;
+            for number in 1..=3 {
+                publisher.publish(room.clone(), &number).await.unwrap();
+                assert_eq!(live.message("room:1").await, number);
+            }
+            // They are counted when the connection ends, and stored a moment later.
+            drop(live);
+            let counted = async {
+                let mut requests = interval(USAGE_INTERVAL);
+                loop {
+                    requests.tick().await;
+                    let shown = ann.get(CURRENT_USAGE).await.expect(200).json();
+                    if used(&shown, "websocket_messages") == 3 {
+                        break;
+                    }
+                }
+            };
+            timeout(USAGE_TIMEOUT, counted).await.expect("the messages are counted");
+            let shown = bob.get(CURRENT_USAGE).await.expect(200).json();
+            assert_eq!(used(&shown, "websocket_messages"), 0);
         })
         .await;
     }

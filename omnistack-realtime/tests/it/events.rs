@@ -2,9 +2,15 @@
 
 #![cfg(test)]
 
-use http::StatusCode;
+use std::time::Duration;
 
-use crate::support::{EventReader, RealtimeApp};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::{
+    sse,
+    support::{EventReader, RealtimeApp},
+};
 
 const EVENTS: &str = "/api/v1/app/events";
 
@@ -80,4 +86,68 @@ async fn a_stream_that_is_refused_has_the_status_of_an_error() {
         let opened = EventReader::open(&test, &format!("{EVENTS}?channels={channels}"), &headers).await;
         assert_eq!(opened.err(), expected, "{channels} {headers:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_renewed_by_another_ticket_and_keeps_its_position() {
+    let test = RealtimeApp::start(|app| app).await;
+    let (user, token) = test.callers.user();
+    let tenant = user.tenant.unwrap();
+    let caller = test.app.client_with_token(token.as_str());
+    let path = async || {
+        let answer = caller.post("/api/v1/app/ws/ticket", json!({})).await.expect(StatusCode::OK).json();
+        format!("{EVENTS}?channels=room:1&ticket={}", answer["ticket"].as_str().unwrap())
+    };
+    let mut last = None;
+    for number in 1..=3 {
+        // The second one arrives while there is no stream.
+        let path = path().await;
+        let headers: Vec<_> = last.iter().map(|last: &String| ("last-event-id", last.as_str())).collect();
+        let mut events = EventReader::open(&test, &path, &headers).await.unwrap();
+        if number != 2 {
+            test.publish(tenant, "room:1", [number]).await;
+        }
+        let event = loop {
+            let event = events.event().await.unwrap();
+            if event.kind.is_some() {
+                break event;
+            }
+        };
+        assert_eq!((event.kind.as_deref(), &event.data["data"]["number"]), (Some("message"), &number.into()));
+        let used = EventReader::open(&test, &path, &headers).await;
+        assert_eq!(used.unwrap_err(), StatusCode::UNAUTHORIZED);
+        last = event.id;
+        drop(events);
+        if number == 1 {
+            test.publish(tenant, "room:1", [2]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_cuts_idle_streams_finds_none() {
+    /// Time after which proxies commonly cut a response without traffic.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+    let test = RealtimeApp::start(|app| app).await;
+    let (_, token) = test.callers.user();
+    let clock = test.app.clock();
+    let authorization = format!("Bearer {token}");
+    let connect = json!({ "id": 1, "connect": { "token": token } });
+    test.serve(async |_| {
+        for path in [sse::path(&connect), format!("{EVENTS}?channels=room:1")] {
+            let header = ("authorization", authorization.as_str());
+            let mut events = EventReader::open(&test, &path, &[header]).await.unwrap();
+            events.event().await.unwrap();
+            let mut last_traffic = clock.clock().now();
+            for _ in 0..5 {
+                clock.advance(Duration::from_secs(26));
+                let ping = events.event().await.unwrap();
+                assert_eq!(ping.data, json!({}), "{path}");
+                let now = clock.clock().now();
+                assert!(now.duration_since(last_traffic) < IDLE_TIMEOUT);
+                last_traffic = now;
+            }
+        }
+    })
+    .await;
 }

@@ -11,6 +11,7 @@ use omnistack_core::{
     ShutdownToken,
     app::AppBuilder,
     async_trait,
+    audit::{AuditEntry, AuditLog},
     clock::Timestamp,
     crud::{self, Column, Resource, RowValues, Scope},
     db::{self, FromRow, Migration, Tx},
@@ -25,7 +26,7 @@ use omnistack_core::{
     webhook::{EndpointDisabledReason, WebhookEndpointDisabled},
 };
 use omnistack_realtime::Channels;
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{
@@ -213,6 +214,20 @@ async fn publish(app: &TestApp, tenant: TenantId, event: &impl Event) {
     tx.commit().await.unwrap();
 }
 
+/// Records that a user has deleted a note.
+async fn delete_note(app: &TestApp, client: &TestClient, note: u32, commits: bool) {
+    let caller = client.identity().unwrap();
+    let log: AuditLog = app.app().context().get().unwrap();
+    let mut tx = app.db().tenant(caller.tenant.unwrap()).begin().await.unwrap();
+    let entry = AuditEntry::new("note.deleted").actor(caller).resource("note", note);
+    log.record_in(&mut tx, entry.details(json!({ "title": "not told" }))).await.unwrap();
+    if commits {
+        tx.commit().await.unwrap();
+    } else {
+        tx.rollback().await.unwrap();
+    }
+}
+
 fn new_tenant(app: &TestApp) -> TenantId {
     app.user().identity().unwrap().tenant.unwrap()
 }
@@ -329,6 +344,29 @@ on_each_database! {
         app.jobs().enqueue(NewJob::new(of_app)).await.unwrap();
         assert_eq!(app.run_jobs().await, 2);
         assert!(recorder.messages().is_empty());
+    }
+
+    async fn activity_reaches_its_tenant_with_the_commit(database: TestDatabase) {
+        let app = app_with(database, Channels::new().allow("activity", |_, _| true)).await;
+        let server = app.listen_with_defaults().await;
+        let (ann, bob) = (app.user(), app.user());
+        let mut live = LiveClient::subscribed(server.address, &ann, "activity").await;
+        let mut of_other_tenant = LiveClient::subscribed(server.address, &bob, "activity").await;
+        for (note, commits) in [(1, false), (2, true)] {
+            delete_note(&app, &ann, note, commits).await;
+        }
+        app.run_events().await;
+        let actor = ann.identity().unwrap().user;
+        let data = json!({ "action": "note.deleted", "actor": actor, "resource": "note:2" });
+        assert_eq!(live.message("activity").await, json!({ "type": "activity.recorded", "data": data }));
+        assert_eq!(live.waiting_messages().await, Vec::<Value>::new());
+        assert_eq!(of_other_tenant.waiting_messages().await, Vec::<Value>::new());
+    }
+
+    async fn without_a_rule_no_activity_is_stored(database: TestDatabase) {
+        let app = app_with(database, Channels::new()).await;
+        delete_note(&app, &app.user(), 1, true).await;
+        assert_eq!(app.run_events().await, 0);
     }
 
     async fn events_of_other_modules_reach_the_channels_of_their_tenants(database: TestDatabase) {

@@ -5,7 +5,7 @@
 use omnistack_realtime::RealtimeChannel;
 use serde_json::{Value, json};
 
-use crate::support::{Client, RealtimeApp};
+use crate::support::{Client, EventReader, RealtimeApp};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_tenants_user_reaches_nothing() {
@@ -16,11 +16,14 @@ async fn another_tenants_user_reaches_nothing() {
     test.serve(async |address| {
         let mut victim = Client::connect(address, &alices).await;
         let own = format!("user:{}", alice.user);
-        let foreign_key = format!("{}/room:1", tenant.uuid().simple());
+        let tenant_key = tenant.uuid().simple();
+        let foreign_keys = [format!("{tenant_key}/room:1"), format!("{tenant_key}/tenant"), format!("-/{own}")];
+        let mut kinds = Vec::new();
         for channel in ["room:1", "run:1", "job:1", "stream:1", "tenant", "secret:1", own.as_str()] {
-            victim.subscribe(channel).await;
+            let subscribed = victim.subscribe(channel).await;
+            kinds.push((channel, subscribed["epoch"].as_str().unwrap_or_default().to_owned()));
         }
-        for channel in ["room:1", "run:1", "job:1", "tenant", "secret:1"] {
+        for channel in ["room:1", "run:1", "job:1", "stream:1", "tenant", "secret:1"] {
             test.publish(tenant, channel, [7]).await;
             assert_eq!(victim.number().await, 7, "{channel}");
         }
@@ -28,21 +31,23 @@ async fn another_tenants_user_reaches_nothing() {
         assert_eq!(victim.number().await, 7);
 
         let mut attacker = Client::connect(address, &mallorys).await;
-        for channel in
-            ["room:1", "run:1", "job:1", "stream:1", "tenant", "secret:1", own.as_str(), foreign_key.as_str()]
-        {
+        for (channel, epoch) in &kinds {
             let history = attacker.call(json!({ "history": { "channel": channel, "limit": -1 } })).await;
             assert!(is_empty(&history["history"]["publications"]), "{channel}: {history}");
             let presence = attacker.call(json!({ "presence": { "channel": channel } })).await;
             assert!(is_empty(&presence["presence"]["presence"]), "{channel}: {presence}");
             let stats = attacker.call(json!({ "presence_stats": { "channel": channel } })).await;
             assert!(stats["presence_stats"]["num_clients"].as_u64().unwrap_or_default() == 0, "{channel}: {stats}");
-            let command = json!({ "channel": channel, "recover": true, "offset": 0, "epoch": "" });
+            // From a position of the other tenant.
+            let command = json!({ "channel": channel, "recover": true, "offset": 0, "epoch": epoch });
             let subscribed = attacker.call(json!({ "subscribe": command })).await;
             assert!(is_empty(&subscribed["subscribe"]["publications"]), "{channel}: {subscribed}");
+            assert!(subscribed["subscribe"]["recovered"] != true, "{channel}: {subscribed}");
             attacker.call(json!({ "publish": { "channel": channel, "data": { "number": 666 } } })).await;
+            attacker.call(json!({ "unsubscribe": { "channel": channel } })).await;
         }
-        for channel in [&own, &foreign_key] {
+        attacker.subscribe("room:1").await;
+        for channel in foreign_keys.iter().map(String::as_str).chain([own.as_str(), "operators"]) {
             for method in ["subscribe", "publish", "history", "presence", "presence_stats"] {
                 let mut command = json!({});
                 command[method] = json!({ "channel": channel, "data": 1 });
@@ -50,6 +55,34 @@ async fn another_tenants_user_reaches_nothing() {
                 assert!(matches!(reply["error"]["code"].as_u64(), Some(102 | 103)), "{method} {channel}: {reply}");
             }
         }
+        // All users have this channel. Only the app publishes there.
+        attacker.subscribe("broadcast").await;
+        let refused = attacker.call(json!({ "publish": { "channel": "broadcast", "data": 1 } })).await;
+        assert_eq!(refused["error"]["code"], 103, "{refused}");
+
+        // The path of a run, and the stream in one direction.
+        let (_, epoch) = kinds.iter().find(|(channel, _)| *channel == "run:1").unwrap();
+        let authorization = format!("Bearer {mallorys}");
+        let header = ("authorization", authorization.as_str());
+        let mut by_path = Client::open(address, "/ws/run/1", &[header]).await.unwrap();
+        let position = json!({ "run:1": { "recover": true, "offset": 0, "epoch": epoch } });
+        let connected = by_path.call(json!({ "connect": { "subs": position } })).await;
+        let run = &connected["connect"]["subs"]["run:1"];
+        assert!(run.is_object() && run["recovered"] != true && is_empty(&run["publications"]), "{connected}");
+        let path = "/api/v1/app/events?channels=run:1";
+        let last = format!("{epoch}:0");
+        let mut events = EventReader::open(&test, path, &[header, ("last-event-id", &last)]).await.unwrap();
+        assert_eq!(events.event().await.unwrap().kind.as_deref(), Some("missed"));
+        test.publish(mallory.tenant.unwrap(), "run:1", [9]).await;
+        assert_eq!(by_path.number().await, 9);
+        let first = loop {
+            let event = events.event().await.unwrap();
+            if event.kind.as_deref() == Some("message") {
+                break event;
+            }
+        };
+        assert_eq!(first.data["data"]["number"], 9);
+
         // What both get next shows that nothing has crossed.
         test.publish(tenant, "room:1", [8]).await;
         loop {

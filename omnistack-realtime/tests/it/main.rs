@@ -16,6 +16,7 @@ mod peers;
 mod procedures;
 mod publish;
 mod replicas;
+mod settings;
 mod sse;
 mod support;
 mod ticket;

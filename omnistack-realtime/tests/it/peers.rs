@@ -96,6 +96,8 @@ async fn stock_clients_use_every_command() {
             assert_eq!(stock.event("bob", "unsubscribed", Some(channel)).await["code"], expected, "{kind:?}");
         }
         assert_eq!(code(&stock.answer("rpc", json!({ "client": "bob", "method": "any" })).await), 104, "{kind:?}");
+        let called = stock.ask("rpc", json!({ "client": "bob", "method": "caller" })).await;
+        assert_eq!(called["data"], bob, "{kind:?}");
         let refused = json!({ "client": "bob", "channel": "secret:1", "data": 1 });
         assert_eq!(code(&stock.answer("publish", refused).await), 103, "{kind:?}");
 
@@ -171,6 +173,31 @@ async fn stock_clients_are_subscribed_by_a_path() {
         }
         stock.publish("/ws/run/7", "run:7", 1..=1).await;
         assert_eq!(stock.numbers("/ws/run/7", "run:7", 1).await, [1], "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn stock_clients_load_a_state_and_continue_from_its_position() {
+    // centrifuge-python can't subscribe from a position that the app has read.
+    for kind in [StockClient::JsWebSocket, StockClient::JsSse] {
+        let replica = Replica::start(&[]).await;
+        let mut stock = StockClients::start(kind);
+        let tenant = Tenant::new();
+        for client in ["loader", "publisher"] {
+            stock.open(client, replica.address, &[tenant.token(user())]).await;
+        }
+        stock.publish("publisher", "run:1", 1..=3).await;
+        let question = json!({ "client": "loader", "channel": "run:1", "options": { "limit": 0 } });
+        let position = stock.ask("history", question).await;
+        // While the state is loaded.
+        stock.publish("publisher", "run:1", 4..=6).await;
+        let since = json!({ "offset": position["offset"], "epoch": position["epoch"] });
+        stock.ask("subscribe", json!({ "client": "loader", "channel": "run:1", "since": since })).await;
+        let subscribed = stock.event("loader", "subscribed", Some("run:1")).await;
+        assert_eq!(subscribed["recovered"], true, "{kind:?}");
+        stock.publish("publisher", "run:1", 7..=7).await;
+        assert_eq!(stock.numbers("loader", "run:1", 4).await, [4, 5, 6, 7], "{kind:?}");
     }
 }
 

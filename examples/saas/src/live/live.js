@@ -1,38 +1,11 @@
 // The page /live: a job's progress, a bell and a chat, over one connection that the session's cookie signs in.
 "use strict";
 
-const find = (id) => document.getElementById(id);
-const api = "/api/v1/app";
-const headers = { "content-type": "application/json" };
-
-// Calls the API. An expired access token is refreshed once; without a session, the user signs in and comes back.
-async function call(method, path, body) {
-  const send = () => fetch(api + path, { method, headers: body && headers, body: body && JSON.stringify(body) });
-  let response = await send();
-  if (response.status === 401) {
-    const refresh = { method: "POST", headers, body: '{"mode":"cookie"}' };
-    const refreshed = await fetch("/api/v1/public/auth/refresh", refresh);
-    if (!refreshed.ok) return location.assign("/auth/sign-in?next=/live");
-    response = await send();
-  }
-  const text = await response.text();
-  if (!response.ok) throw new Error(JSON.parse(text).error.message);
-  return text && JSON.parse(text);
-}
-
-const me = () => call("GET", "/users/me");
-const say = (text) => { find("status").textContent = text; };
-const on = (id, event, work) => find(id).addEventListener(event, (clicked) => {
-  clicked.preventDefault();
-  work().catch((error) => say(error.message));
-});
-
 async function start() {
   const user = await me();
   if (!user) return;
   const realtime = new Centrifuge(`${location.origin.replace(/^http/, "ws")}${api}/ws`);
-  realtime.on("connected", () => say("Connected"));
-  realtime.on("connecting", () => say("Connecting …"));
+  realtime.on("connected", () => say("Connected")).on("connecting", () => say("Connecting …"));
   // The session may have ended. The reason of a connection that was refused is hidden from scripts.
   realtime.on("error", () => me().catch(() => {}));
   // 101: the cookie had expired. It is renewed, and the client connects again.
@@ -47,25 +20,21 @@ async function start() {
       find("bar").value = data.percent;
       find("note").textContent = `${data.note} (${data.state})`;
       if (data.state === "done") realtime.removeSubscription(progress);
-    });
-    progress.subscribe();
+    }).subscribe();
   });
 
   // Each message says that something has changed; the number comes from the app, so none can be missed or counted twice.
   const count = async () => { find("unread").textContent = (await call("GET", "/notifications/unread-count")).count; };
-  const bell = realtime.newSubscription(`user:${user.id}`);
-  bell.on("publication", count).on("subscribed", count).subscribe();
+  realtime.newSubscription(`user:${user.id}`).on("publication", count).on("subscribed", count).subscribe();
   on("bell", "click", () => call("POST", "/notifications/read-all"));
 
   const room = realtime.newSubscription("room:lobby");
-  room.on("publication", ({ data, offset }) => show(user, data, offset));
-  room.on("subscribed", async ({ recovered }) => {
+  room.on("publication", ({ data, offset }) => show(user, data, offset)).on("subscribed", async ({ recovered }) => {
     if (recovered) return;                      // what was missed has arrived as publications
     find("messages").replaceChildren();
     const { publications } = await room.history({ limit: 50, reverse: true });
     for (const { data, offset } of publications) show(user, data, offset);
-  });
-  room.subscribe();
+  }).subscribe();
   on("say", "submit", async () => {
     await room.publish({ text: find("text").value });
     find("text").value = "";

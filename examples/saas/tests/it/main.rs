@@ -12,6 +12,7 @@ mod health;
 mod jobs;
 mod lists;
 mod live;
+mod live_rights;
 mod migrations;
 mod missing;
 mod money;

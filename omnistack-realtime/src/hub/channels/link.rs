@@ -40,13 +40,8 @@ impl Channel {
         }
         let progress = SubscriberProgress::Starting(Box::<StartBuffer>::default());
         let (connection, outbound) = (Arc::clone(connection), Arc::clone(&connection.outbound));
-        let subscriber = Subscriber { connection, outbound, serial, progress };
-        let index = state.subscribers.partition_point(|other| other.key() < subscriber.key());
-        if state.subscribers.is_empty() {
-            // Most channels of users have one subscriber.
-            state.subscribers.reserve_exact(1);
-        }
-        state.subscribers.insert(index, subscriber);
+        let key = (connection.number, serial);
+        state.subscribers.insert(key, Subscriber { connection, outbound, progress });
         if state.is_linked && !state.is_linking {
             return Some(AddedSubscriber { linked: None, must_link: false });
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Channel, ChannelState, LostSubscriber, SubscriberProgress};
+use super::{Channel, ChannelState, LostSubscriber};
 use crate::{hub::lock, protocol::StreamPosition};
 
 /// The newest position that a subscriber has got.
@@ -62,9 +62,14 @@ impl ChannelState {
     /// Removes and returns the subscribers that have got the messages up to an offset for which the function returns
     /// true.
     fn take_lost(&mut self, is_lost: impl Fn(u64) -> bool) -> Vec<LostSubscriber> {
-        let is_lost =
-            |progress: &SubscriberProgress| matches!(progress, SubscriberProgress::Live(got) if is_lost(*got));
-        let lost = self.subscribers.extract_if(.., |subscriber| is_lost(&subscriber.progress));
-        lost.map(|subscriber| (subscriber.connection, subscriber.serial)).collect()
+        let mut lost = Vec::new();
+        self.subscribers.retain_mut(|serial, subscriber| {
+            let is_kept = !subscriber.offset().is_some_and(&is_lost);
+            if !is_kept {
+                lost.push((Arc::clone(&subscriber.connection), serial));
+            }
+            is_kept
+        });
+        lost
     }
 }

@@ -35,6 +35,10 @@ impl Hub {
         request: ConnectRequest,
         origin: ConnectOrigin,
     ) -> Result<(), CloseCode> {
+        let Some(_guard) = self.0.sign_ins.begin(self.0.settings.max_sign_ins) else {
+            self.refuse(connection, id, ErrorCode::TooManyRequests.into());
+            return Err(CloseCode::TooManyRequests);
+        };
         let ConnectRequest { token, mut subs, .. } = request;
         {
             let mut state = lock(&connection.state);

@@ -1,4 +1,4 @@
-//! An engine with one channel, whose deliveries and outages a test decides.
+//! An engine with one channel, whose deliveries and outages a test decides. Engines of several replicas share its history.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +27,9 @@ pub(super) const FAKE_CHANNEL: &str = "run:1";
 #[derive(Default)]
 pub(super) struct FakeEngine {
     events: OnceLock<Arc<dyn EngineEvents>>,
-    history: Mutex<FakeHistory>,
+    history: Arc<Mutex<FakeHistory>>,
+    /// The index of the messages that are on their way to this replica.
+    replica: usize,
     is_down: AtomicBool,
     /// Whether histories that are read are held back.
     is_held: AtomicBool,
@@ -39,12 +41,21 @@ pub(super) struct FakeEngine {
 struct FakeHistory {
     epoch: u32,
     publications: Vec<Arc<Publication>>,
-    in_flight: VecDeque<(String, Arc<Publication>)>,
+    /// The messages that are on their way to each replica.
+    in_flight: Vec<VecDeque<(String, Arc<Publication>)>>,
 }
 
 impl FakeEngine {
     pub(super) fn start() -> Arc<Self> {
-        Arc::default()
+        Self::default().replica()
+    }
+
+    /// Starts the engine of another replica, which gets the messages that are published from now on.
+    pub(super) fn replica(&self) -> Arc<Self> {
+        let mut history = lock(&self.history);
+        let replica = history.in_flight.len();
+        history.in_flight.push(VecDeque::new());
+        Arc::new(Self { history: Arc::clone(&self.history), replica, ..Self::default() })
     }
 
     /// Delivers all messages that are on their way.
@@ -54,7 +65,7 @@ impl FakeEngine {
 
     /// Delivers the next message. Returns false if there is none.
     pub(super) fn deliver_next(&self) -> bool {
-        let next = lock(&self.history).in_flight.pop_front();
+        let next = lock(&self.history).in_flight[self.replica].pop_front();
         let Some((epoch, publication)) = next else { return false };
         self.events().publication(&key(), publication, &epoch);
         true
@@ -67,7 +78,7 @@ impl FakeEngine {
 
     /// Loses the next message.
     pub(super) fn lose(&self) {
-        lock(&self.history).in_flight.pop_front();
+        lock(&self.history).in_flight[self.replica].pop_front();
     }
 
     /// Loses the history. Messages on their way are of the former epoch.
@@ -163,7 +174,9 @@ impl Engine for FakeEngine {
         let publication = Arc::new(Publication { data, offset, info, time });
         history.publications.push(Arc::clone(&publication));
         let position = history.position();
-        history.in_flight.push_back((position.epoch.clone(), publication));
+        for replica in &mut history.in_flight {
+            replica.push_back((position.epoch.clone(), Arc::clone(&publication)));
+        }
         Ok(position)
     }
 

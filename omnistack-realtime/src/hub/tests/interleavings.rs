@@ -1,4 +1,5 @@
-//! Any interleaving of publications, deliveries, losses, subscriptions and outages keeps "once, in order, or told".
+//! Any interleaving of publications, deliveries, losses, subscriptions and deaths of replicas keeps "once, in order, or
+//! told".
 
 use proptest::prelude::*;
 use tokio::{runtime::Builder, task::JoinHandle};
@@ -13,8 +14,10 @@ use crate::protocol::StreamPosition;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Publish,
-    Deliver,
-    Lose,
+    /// Delivers the next message to a replica.
+    Deliver(usize),
+    /// Loses the next message to a replica.
+    Lose(usize),
     /// Loses the history.
     Flush,
     /// Loses the end of the history.
@@ -22,23 +25,26 @@ enum Step {
     /// The client subscribes, from its position if it has one. Its history is read, and held back until `Release`.
     Subscribe(usize),
     Release,
-    /// The client loses its connection and opens another.
-    Reconnect(usize),
+    /// A client loses its connection and opens another, to a replica.
+    Reconnect(usize, usize),
     Unsubscribe(usize),
+    /// A replica ends. Its clients connect to the other one, and a new replica takes its place.
+    Die(usize),
     Tick,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => Just(Step::Publish),
-        6 => Just(Step::Deliver),
-        1 => Just(Step::Lose),
+        9 => (0..2_usize).prop_map(Step::Deliver),
+        1 => (0..2_usize).prop_map(Step::Lose),
         1 => Just(Step::Flush),
         1 => Just(Step::GoBack),
         5 => (0..2_usize).prop_map(Step::Subscribe),
         4 => Just(Step::Release),
-        1 => (0..2_usize).prop_map(Step::Reconnect),
+        1 => (0..2_usize, 0..2_usize).prop_map(|(client, replica)| Step::Reconnect(client, replica)),
         1 => (0..2_usize).prop_map(Step::Unsubscribe),
+        1 => (0..2_usize).prop_map(Step::Die),
         2 => Just(Step::Tick),
     ]
 }
@@ -149,35 +155,74 @@ impl CheckingClient {
     }
 }
 
+/// A replica.
+struct FakeReplica {
+    engine: Arc<FakeEngine>,
+    test: TestHub,
+}
+
+impl FakeReplica {
+    fn start(engine: Arc<FakeEngine>, clock: &MockClock) -> Self {
+        let settings = [("REALTIME_POSITION_CHECK", "1s"), ("REALTIME_PING", "5m"), ("REALTIME_RECOVERY_LIMIT", "5")];
+        let test = TestHub::with_engine(engine.clone(), clock, &settings);
+        Self { engine, test }
+    }
+}
+
+/// Lets a second pass in all replicas.
+async fn tick(replicas: &[FakeReplica; 2], clock: &MockClock) {
+    clock.advance(Duration::from_secs(1));
+    for replica in replicas {
+        replica.test.hub.tick(clock.clock().now()).await;
+    }
+    settle().await;
+}
+
 async fn run(steps: Vec<Step>) {
     let clock = start_of_2030();
-    let engine = FakeEngine::start();
-    let settings = [("REALTIME_POSITION_CHECK", "1s"), ("REALTIME_PING", "5m"), ("REALTIME_RECOVERY_LIMIT", "5")];
-    let test = TestHub::with_engine(engine.clone(), &clock, &settings);
+    let first = FakeEngine::start();
+    let second = first.replica();
+    let mut replicas = [first, second].map(|engine| FakeReplica::start(engine, &clock));
     let tokens = ["alice", "bob"];
-    let mut clients = [CheckingClient::open(&test, "alice").await, CheckingClient::open(&test, "bob").await];
+    let mut clients = [
+        CheckingClient::open(&replicas[0].test, tokens[0]).await,
+        CheckingClient::open(&replicas[1].test, tokens[1]).await,
+    ];
+    // The replica of each client.
+    let mut places = [0, 1];
     let mut published = 0_u64;
     for step in steps {
         match step {
             Step::Publish => {
                 published += 1;
-                test.publish(FAKE_CHANNEL, json!(published)).await;
+                replicas[0].test.publish(FAKE_CHANNEL, json!(published)).await;
             }
-            Step::Deliver => _ = engine.deliver_next(),
-            Step::Lose => engine.lose(),
-            Step::Flush => engine.flush(),
-            Step::GoBack => engine.go_back(),
+            Step::Deliver(replica) => _ = replicas[replica].engine.deliver_next(),
+            Step::Lose(replica) => replicas[replica].engine.lose(),
+            Step::Flush => replicas[0].engine.flush(),
+            Step::GoBack => replicas[0].engine.go_back(),
             Step::Subscribe(index) => {
-                engine.hold();
+                replicas[places[index]].engine.hold();
                 clients[index].subscribe();
             }
-            Step::Release => engine.release(),
-            Step::Reconnect(index) => clients[index].reconnect(&test, tokens[index]).await,
+            Step::Release => replicas.iter().for_each(|replica| replica.engine.release()),
+            Step::Reconnect(index, replica) => {
+                places[index] = replica;
+                clients[index].reconnect(&replicas[replica].test, tokens[index]).await;
+            }
             Step::Unsubscribe(index) => clients[index].unsubscribe().await,
+            Step::Die(dying) => {
+                let other = 1 - dying;
+                for (index, client) in clients.iter_mut().enumerate().filter(|(index, _)| places[*index] == dying) {
+                    client.reconnect(&replicas[other].test, tokens[index]).await;
+                }
+                places = [other; 2];
+                replicas[dying] = FakeReplica::start(replicas[other].engine.replica(), &clock);
+            }
             Step::Tick => {
                 // Position checks read the history too.
-                engine.release();
-                test.advance(1).await;
+                replicas.iter().for_each(|replica| replica.engine.release());
+                tick(&replicas, &clock).await;
             }
         }
         settle().await;
@@ -187,11 +232,15 @@ async fn run(steps: Vec<Step>) {
     }
 
     // When all is quiet, the clients that subscribe again have all messages.
-    engine.release();
-    engine.deliver();
+    for replica in &replicas {
+        replica.engine.release();
+        replica.engine.deliver();
+    }
     for _ in 0..8 {
         settle().await;
-        test.advance(2).await;
+        for _ in 0..2 {
+            tick(&replicas, &clock).await;
+        }
         for client in &mut clients {
             client.collect().await;
             client.subscribe();
@@ -201,7 +250,7 @@ async fn run(steps: Vec<Step>) {
     for client in &mut clients {
         client.collect().await;
         assert!(client.is_subscribed);
-        assert_eq!(client.position, Some(engine.position()));
+        assert_eq!(client.position, Some(replicas[0].engine.position()));
         assert!(client.received.is_sorted_by(|one, next| one < next), "{:?}", client.received);
     }
 }

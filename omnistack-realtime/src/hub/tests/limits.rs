@@ -162,6 +162,33 @@ async fn messages_until_the_end_of_a_shutdown_are_usage() {
 }
 
 #[tokio::test]
+async fn sign_ins_at_the_same_time_are_limited() {
+    let test = TestHub::start(&[("REALTIME_MAX_SIGN_INS", "1")]);
+    test.users.set("slow", Ok(member(ALICE, "rooms:*")));
+    let mut slow = test.open();
+    let connecting = tokio::spawn(async move {
+        slow.command("connect", json!({ "token": "slow" })).await;
+        slow
+    });
+    settle().await;
+    let mut other = test.open();
+    let reply = other.command("connect", json!({ "token": "bob" })).await;
+    assert_eq!((&reply["error"]["code"], &reply["error"]["temporary"]), (&json!(111), &json!(true)));
+    assert_eq!(other.closed(), Some(CloseCode::TooManyRequests));
+    test.users.1.notify_one();
+    assert_eq!(connecting.await.unwrap().closed(), None);
+    test.connect("bob").await;
+
+    // A client that goes away while it signs in makes room.
+    let mut gone = test.open();
+    let connecting = tokio::spawn(async move { gone.command("connect", json!({ "token": "slow" })).await });
+    settle().await;
+    connecting.abort();
+    assert!(connecting.await.is_err());
+    test.connect("bob").await;
+}
+
+#[tokio::test]
 async fn a_slow_sign_in_does_not_send_clients_away() {
     for (seconds, code) in [(20, None), (40, Some(CloseCode::Server))] {
         let test = TestHub::start(&[]);

@@ -25,7 +25,7 @@ use omnistack_core::{
 use omnistack_realtime::{ChannelRule, Channels, Realtime};
 use omnistack_testkit::TestDatabase;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -107,6 +107,11 @@ pub(crate) fn token(tenant: TenantId, user: UserId, permissions: &str, expires_i
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
+/// The procedure that returns the id of the caller.
+async fn caller(caller: Identity, _: Value) -> Result<Value, Error> {
+    Ok(json!(caller.user))
+}
+
 fn variable(name: &str) -> Option<String> {
     Config::from_env().get(name).map(|(value, _)| value.to_owned())
 }
@@ -125,7 +130,7 @@ async fn child_that_serves() {
     let builder = App::builder(config)
         .clock(Clock::system())
         .with(TokenCallers::default())
-        .with(Realtime::from_env().channels(channels()));
+        .with(Realtime::from_env().channels(channels()).procedure("caller", caller));
     let app = settings.into_iter().fold(builder, |app, (name, value)| app.set(name, value)).build().unwrap();
     app.migrate().await.unwrap();
     app.start().await.unwrap();
