@@ -11,7 +11,7 @@ use std::{
 
 use omnistack_core::{
     credits::CreditCharge,
-    db::{self, ErrorKind, Submission, Tx},
+    db::{self, Dialect, ErrorKind, Submission, Tx},
     http::{Error, StatusCode},
     metrics::{AI_BUDGET_DECISIONS, AI_LOST_CALLS, NO_LABELS},
     usage::UsageEvent,
@@ -178,9 +178,16 @@ impl Accounting {
 
     /// Answers the caller of a change. What could not be stored of the end of a call is stored later.
     fn answer(&self, submission: Submission<LedgerOperation, LedgerAnswer>, result: Result<(), Error>) {
+        if let LedgerOperation::Open(new) = &submission.item
+            && let Some(early) = new.early.as_ref().filter(|early| early.is_given())
+        {
+            // The holder of the call ends it, whatever the result.
+            early.finish(result);
+            return submission.answer(LedgerAnswer::Granted);
+        }
         let answer = match (&submission.item, result) {
             // If the caller has left, this is dropped, which ends the call.
-            (LedgerOperation::Open(new), Ok(())) => LedgerAnswer::Opened(Ok(Box::new(OpenCall::new(self, new)))),
+            (LedgerOperation::Open(new), Ok(())) => LedgerAnswer::Opened(Ok(Box::new(OpenCall::new(self, new, None)))),
             (LedgerOperation::Open(new), Err(error)) => {
                 // Unless it was refused, the commit may have succeeded without a response.
                 if error.status() != StatusCode::PAYMENT_REQUIRED {
@@ -223,6 +230,10 @@ impl Accounting {
             count_decision(call, &result);
             match result {
                 Ok(()) => {
+                    // The rows of its budgets are locked until the transaction ends.
+                    if let Some(early) = &call.new.early {
+                        early.give(|start| OpenCall::new(self, call.new, Some(start)));
+                    }
                     let windows: Vec<BudgetWindow> = call.limits.iter().map(|(key, _)| key.window.clone()).collect();
                     stored.push((call.new, windows));
                 }
@@ -355,17 +366,15 @@ async fn lock_uses(
     let needed: BTreeSet<BudgetUseKey> =
         beginning.iter().flat_map(|call| &call.limits).map(|(key, _)| key.clone()).collect();
     let mut keys: BTreeSet<BudgetUseKey> = ended.iter().flat_map(|call| call.settlement.possible_uses()).collect();
-    let mut created = BTreeSet::new();
-    if !needed.is_empty() {
-        // Without locks: rows of calls are locked before rows of budgets.
-        let known = use_store::uses_of(tx, &needed, false).await?;
-        created.extend(needed.iter().filter(|key| !known.contains_key(key)).cloned());
-        if !created.is_empty() {
-            use_store::create_uses(tx, &created).await?;
-        }
-        keys.extend(needed);
+    keys.extend(needed.iter().cloned());
+    let has_one_writer = tx.dialect() == Dialect::Sqlite;
+    // Without locks: rows of calls are locked before rows of budgets. SQLite has one writer, and one read is enough.
+    let known = use_store::uses_of(tx, if has_one_writer { &keys } else { &needed }, false).await?;
+    let created: BTreeSet<BudgetUseKey> = needed.into_iter().filter(|key| !known.contains_key(key)).collect();
+    if !created.is_empty() {
+        use_store::create_uses(tx, &created).await?;
     }
-    let uses = use_store::uses_of(tx, &keys, true).await?;
+    let uses = if has_one_writer && created.is_empty() { known } else { use_store::uses_of(tx, &keys, true).await? };
     Ok(LockedUses { uses, created, changed: BTreeSet::new() })
 }
 

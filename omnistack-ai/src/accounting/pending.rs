@@ -1,15 +1,16 @@
-//! Settlements that are stored in the background: those of calls that were dropped, and those that could not be stored.
+//! Settlements that are stored in the background: those of calls whose answer has been given, of calls that were dropped,
+//! and those that could not be stored.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::future::join_all;
-use omnistack_core::{BoxError, ShutdownToken, http::Error};
-use tokio::sync::Notify;
+use futures_util::{FutureExt as _, future::join_all};
+use omnistack_core::{BoxError, ShutdownToken, http::Error, identity::TenantId};
+use tokio::sync::{Notify, watch};
 
 use super::{handle::Accounting, operation::CallSettlement};
 
@@ -25,6 +26,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct PendingSettlements {
     waiting: Mutex<VecDeque<CallSettlement>>,
     added: Notify,
+    running: watch::Sender<RunningSettlements>,
+}
+
+/// The settlements of calls whose answer has been given, until they are stored or wait with the others.
+#[derive(Debug, Default)]
+struct RunningSettlements {
+    /// The number of the next one.
+    next: u64,
+    tenants: BTreeMap<u64, TenantId>,
 }
 
 impl PendingSettlements {
@@ -37,6 +47,36 @@ impl PendingSettlements {
         let mut waiting = self.waiting();
         let count = waiting.len().min(BATCH);
         waiting.drain(..count).collect()
+    }
+
+    /// Returns whether the end of a call of a tenant is being stored.
+    pub(super) fn is_settling(&self, tenant: TenantId) -> bool {
+        self.running.borrow().tenants.values().any(|settling| *settling == tenant)
+    }
+
+    /// Counts a settlement until it is stored. Returns its number.
+    fn begin(&self, tenant: TenantId) -> u64 {
+        let mut number = 0;
+        self.running.send_modify(|running| {
+            number = running.next;
+            running.next += 1;
+            running.tenants.insert(number, tenant);
+        });
+        number
+    }
+}
+
+/// Counts a settlement as stored when it is dropped, also by a panic.
+struct SettlementGuard {
+    accounting: Accounting,
+    number: u64,
+}
+
+impl Drop for SettlementGuard {
+    fn drop(&mut self) {
+        self.accounting.pending().running.send_modify(|running| {
+            running.tenants.remove(&self.number);
+        });
     }
 }
 
@@ -55,12 +95,38 @@ impl Accounting {
         pending.added.notify_one();
     }
 
-    /// Settles the calls that were dropped, and those whose settlement has failed. The module does this all the time;
-    /// this method is for tests, in which no background work runs, and for the end of the process.
+    /// Stores the end of a call whose answer is given now. A settlement that fails waits with the others.
+    pub(super) fn settle_soon(&self, settlement: CallSettlement) {
+        let number = self.pending().begin(settlement.caller.tenant);
+        let guard = SettlementGuard { accounting: self.clone(), number };
+        let mut settle = Box::pin(async move {
+            _ = guard.accounting.settle(settlement).await;
+            drop(guard);
+        });
+        // The first poll puts it into the queue, before a call that begins later.
+        if (&mut settle).now_or_never().is_none() {
+            tokio::spawn(settle);
+        }
+    }
+
+    /// Waits until the calls whose answer was given before are stored, or their settlement has failed.
+    pub(crate) async fn settled(&self) {
+        let mut running = self.pending().running.subscribe();
+        let next = running.borrow().next;
+        let are_stored =
+            |running: &RunningSettlements| running.tenants.keys().next().is_none_or(|first| *first >= next);
+        // The sender lives as long as the accounts.
+        _ = running.wait_for(are_stored).await;
+    }
+
+    /// Waits for the settlements of calls whose answer was given, and settles the calls that were dropped and those
+    /// whose settlement has failed. The module does this all the time; this method is for tests, in which no background
+    /// work runs, and for the end of the process.
     ///
     /// # Errors
     /// 503 if the database is unavailable. What could not be stored is tried again.
     pub async fn settle_dropped(&self) -> Result<(), Error> {
+        self.settled().await;
         loop {
             let batch = self.pending().take();
             if batch.is_empty() {

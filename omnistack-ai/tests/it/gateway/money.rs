@@ -33,13 +33,14 @@ fn total(usage: omnistack_ai::TokenUsage) -> (i64, i64, Option<i64>) {
 }
 
 /// Creates a hard budget of a new tenant, and returns the caller.
-async fn with_budget(app: &TestApp, limits: Value) -> AiCaller {
+pub(super) async fn with_budget(app: &TestApp, limits: Value) -> AiCaller {
     let client = app.user();
     client.post(BUDGETS, json!({ "scope": "tenant", "period": "month", "limits": limits })).await.expect(201);
     AiCaller::of_tenant(client.identity().unwrap().tenant.unwrap())
 }
 
-async fn expect_nothing_reserved(app: &TestApp) {
+pub(super) async fn expect_nothing_reserved(app: &TestApp) {
+    settle_dropped(app).await;
     let mut tx = app.db().all_tenants().begin_read().await.unwrap();
     let reserved: Vec<(i64,)> = tx.query("select reserved_tokens from omni_ai_budget_uses").fetch_all().await.unwrap();
     tx.commit().await.unwrap();
