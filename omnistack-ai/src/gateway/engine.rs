@@ -188,7 +188,7 @@ impl Engine {
         observation.succeeded(&response.model, Some(response.stop.unified), &run.spend.usage, took);
         drop(observation);
         if let Some(problems) = schema::problems(run.plan.validator.as_ref(), &response) {
-            response = self.repair(run, &target, &asked, &response, &problems).await?;
+            response = Box::pin(self.repair(run, &target, &asked, &response, &problems)).await?;
         }
         self.check_output(&run.plan, &mut response).await?;
         Ok(response)
