@@ -126,8 +126,8 @@ impl OpenCall {
     }
 
     /// Ends a call whose start is [stored](Self::stored), without waiting until the end is stored too. That happens in
-    /// the background, in one transaction as by [`settle`](Self::settle), and is tried until it succeeds. If the process
-    /// is killed before, the call expires.
+    /// the background within milliseconds, in one transaction as by [`settle`](Self::settle), and is tried until it
+    /// succeeds. If the process is killed before, the call expires.
     pub(crate) fn settle_soon(mut self, outcome: CallOutcome) -> CallSummary {
         let settlement = self.settlement(outcome.at_end());
         let summary = settlement.summary();

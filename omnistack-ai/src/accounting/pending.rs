@@ -3,12 +3,12 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
+    fmt, mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::join_all};
+use futures_util::future::join_all;
 use omnistack_core::{BoxError, ShutdownToken, http::Error, identity::TenantId};
 use tokio::sync::{Notify, watch};
 
@@ -18,6 +18,9 @@ use super::{handle::Accounting, operation::CallSettlement};
 const MAX_PENDING_SETTLEMENTS: usize = 100_000;
 /// Number of settlements that are stored at once.
 const BATCH: usize = 256;
+/// The time for which the settlements of calls whose answer has been given are gathered, to be stored in one transaction.
+/// Their reservations hold until then, so no limit is exceeded, and a call that does not fit waits for them.
+const GATHER_TIME: Duration = Duration::from_millis(3);
 /// The time after which settlements that could not be stored are tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -26,6 +29,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct PendingSettlements {
     waiting: Mutex<VecDeque<CallSettlement>>,
     added: Notify,
+    /// The settlements that are gathered, with their numbers.
+    gathered: Mutex<Vec<(u64, CallSettlement)>>,
+    /// Ends the time for which settlements are gathered.
+    flush: Notify,
     running: watch::Sender<RunningSettlements>,
 }
 
@@ -40,6 +47,10 @@ struct RunningSettlements {
 impl PendingSettlements {
     fn waiting(&self) -> MutexGuard<'_, VecDeque<CallSettlement>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Vec<(u64, CallSettlement)>> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes settlements, the oldest first.
@@ -67,12 +78,12 @@ impl PendingSettlements {
 }
 
 /// Counts a settlement as stored when it is dropped, also by a panic.
-struct SettlementGuard {
-    accounting: Accounting,
+struct SettlementGuard<'a> {
+    accounting: &'a Accounting,
     number: u64,
 }
 
-impl Drop for SettlementGuard {
+impl Drop for SettlementGuard<'_> {
     fn drop(&mut self) {
         self.accounting.pending().running.send_modify(|running| {
             running.tenants.remove(&self.number);
@@ -95,24 +106,40 @@ impl Accounting {
         pending.added.notify_one();
     }
 
-    /// Stores the end of a call whose answer is given now. A settlement that fails waits with the others.
+    /// Stores the end of a call whose answer is given now, together with those of the next milliseconds.
     pub(super) fn settle_soon(&self, settlement: CallSettlement) {
         let number = self.pending().begin(settlement.caller.tenant);
-        let guard = SettlementGuard { accounting: self.clone(), number };
-        let mut settle = Box::pin(async move {
-            _ = guard.accounting.settle(settlement).await;
-            drop(guard);
-        });
-        // The first poll puts it into the queue, before a call that begins later.
-        if (&mut settle).now_or_never().is_none() {
-            tokio::spawn(settle);
+        let is_first = {
+            let mut gathered = self.pending().gathered();
+            gathered.push((number, settlement));
+            gathered.len() == 1
+        };
+        if is_first {
+            let accounting = self.clone();
+            tokio::spawn(async move { accounting.settle_gathered().await });
         }
+    }
+
+    async fn settle_gathered(&self) {
+        _ = tokio::time::timeout(GATHER_TIME, self.pending().flush.notified()).await;
+        let gathered = mem::take(&mut *self.pending().gathered());
+        join_all(gathered.into_iter().map(|(number, settlement)| self.settle_numbered(number, settlement))).await;
+    }
+
+    async fn settle_numbered(&self, number: u64, settlement: CallSettlement) {
+        let _guard = SettlementGuard { accounting: self, number };
+        // A settlement that fails is kept by the ledger.
+        _ = self.settle(settlement).await;
     }
 
     /// Waits until the calls whose answer was given before are stored, or their settlement has failed.
     pub(crate) async fn settled(&self) {
         let mut running = self.pending().running.subscribe();
         let next = running.borrow().next;
+        if running.borrow().tenants.is_empty() {
+            return;
+        }
+        self.pending().flush.notify_one();
         let are_stored =
             |running: &RunningSettlements| running.tenants.keys().next().is_none_or(|first| *first >= next);
         // The sender lives as long as the accounts.
