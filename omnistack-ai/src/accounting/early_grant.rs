@@ -3,7 +3,8 @@
 //! The decision is final when the transaction makes it: it has locked the rows of the budgets, so no other call, in any
 //! process, can take the same amounts before it ends. A provider may be asked then. No part of an answer is given before
 //! the transaction has committed, so that each answer has a row in the ledger, which is settled also if the process is
-//! killed. If the commit fails, the call ends with that error, and its caller gets no answer and pays nothing.
+//! killed. If the commit fails, the call ends with that error, and its caller gets no answer and pays nothing. So it is if
+//! the process is killed before the commit, and the database rolls the reservation back.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +16,7 @@ use super::open_call::OpenCall;
 /// The result of the transaction. `None` while it runs.
 type StorageResult = Option<Result<(), Arc<Error>>>;
 
-/// A call's wish to go on before its transaction has committed.
+/// The request of a call to go on before its transaction has committed.
 #[derive(Debug)]
 pub(super) struct EarlyGrant {
     /// `None` once the call is granted.
@@ -24,7 +25,7 @@ pub(super) struct EarlyGrant {
 }
 
 impl EarlyGrant {
-    /// Returns the wish, and the receiver of the call when it is granted.
+    /// Creates a request, and the receiver of the call that is granted.
     pub(super) fn new() -> (Self, oneshot::Receiver<Box<OpenCall>>) {
         let (caller, granted) = oneshot::channel();
         (Self { caller: Mutex::new(Some(caller)), storage: watch::Sender::new(None) }, granted)
