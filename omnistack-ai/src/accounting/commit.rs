@@ -219,8 +219,7 @@ impl Accounting {
         let mut results: Vec<Result<(), Error>> = operations.iter().map(|_| Ok(())).collect();
         let mut tx = self.begin(operations).await?;
         let ended = end_calls(&mut tx, operations).await?;
-        let beginning = beginning_calls(&mut tx, operations).await?;
-        let mut locked = lock_uses(&mut tx, &ended, &beginning).await?;
+        let (beginning, mut locked) = lock_uses(&mut tx, &ended, new_calls(operations)).await?;
         for call in &ended {
             locked.end(call);
         }
@@ -335,47 +334,46 @@ async fn end_calls<'a>(tx: &mut Tx, operations: &[&'a LedgerOperation]) -> Resul
     Ok(ended)
 }
 
-/// Finds the limits of calls that begin.
-async fn beginning_calls<'a>(
-    tx: &mut Tx,
-    operations: &[&'a LedgerOperation],
-) -> Result<Vec<BeginningCall<'a>>, db::Error> {
-    let calls: Vec<(usize, &NewCall)> = operations
-        .iter()
-        .enumerate()
-        .filter_map(|(index, operation)| match *operation {
-            LedgerOperation::Open(new) => Some((index, new.as_ref())),
-            LedgerOperation::Settle(_) => None,
-        })
-        .collect();
-    if calls.is_empty() {
-        return Ok(Vec::new());
-    }
-    let callers: Vec<_> = calls.iter().map(|(_, new)| &new.held.caller).collect();
-    let budgets = use_store::budgets_of(tx, &callers).await?;
-    let with_limits = |(index, new): (usize, &'a NewCall)| BeginningCall { index, new, limits: new.limits(&budgets) };
-    Ok(calls.into_iter().map(with_limits).collect())
+/// Returns the calls that begin, with their places in the batch.
+fn new_calls<'a>(operations: &[&'a LedgerOperation]) -> Vec<(usize, &'a NewCall)> {
+    let new = operations.iter().enumerate().filter_map(|(index, operation)| match *operation {
+        LedgerOperation::Open(new) => Some((index, new.as_ref())),
+        LedgerOperation::Settle(_) => None,
+    });
+    new.collect()
 }
 
-/// Reads and locks what is used of all budgets of the calls. Rows for the first calls of a period are created.
-async fn lock_uses(
+/// Finds the limits of calls that begin, and reads and locks what is used of all budgets of the calls. Rows for the first
+/// calls of a period are created.
+async fn lock_uses<'a>(
     tx: &mut Tx,
     ended: &[EndedCall<'_>],
-    beginning: &[BeginningCall<'_>],
-) -> Result<LockedUses, db::Error> {
+    new: Vec<(usize, &'a NewCall)>,
+) -> Result<(Vec<BeginningCall<'a>>, LockedUses), db::Error> {
+    let mut keys: BTreeSet<BudgetUseKey> = ended.iter().flat_map(|call| call.settlement.possible_uses()).collect();
+    let has_one_writer = tx.dialect() == Dialect::Sqlite;
+    let (budgets, mut known) = if has_one_writer {
+        keys.extend(new.iter().flat_map(|(_, new)| new.possible_uses()));
+        use_store::budgets_and_uses_of(tx, &keys).await?
+    } else {
+        let callers: Vec<_> = new.iter().map(|(_, new)| &new.held.caller).collect();
+        (use_store::budgets_of(tx, &callers).await?, BTreeMap::new())
+    };
+    let with_limits = |(index, new): (usize, &'a NewCall)| BeginningCall { index, new, limits: new.limits(&budgets) };
+    let beginning: Vec<BeginningCall<'a>> = new.into_iter().map(with_limits).collect();
     let needed: BTreeSet<BudgetUseKey> =
         beginning.iter().flat_map(|call| &call.limits).map(|(key, _)| key.clone()).collect();
-    let mut keys: BTreeSet<BudgetUseKey> = ended.iter().flat_map(|call| call.settlement.possible_uses()).collect();
-    keys.extend(needed.iter().cloned());
-    let has_one_writer = tx.dialect() == Dialect::Sqlite;
-    // Without locks: rows of calls are locked before rows of budgets. SQLite has one writer, and one read is enough.
-    let known = use_store::uses_of(tx, if has_one_writer { &keys } else { &needed }, false).await?;
+    if !has_one_writer {
+        // Without locks: rows of calls are locked before rows of budgets.
+        known = use_store::uses_of(tx, &needed, false).await?;
+        keys.extend(needed.iter().cloned());
+    }
     let created: BTreeSet<BudgetUseKey> = needed.into_iter().filter(|key| !known.contains_key(key)).collect();
     if !created.is_empty() {
         use_store::create_uses(tx, &created).await?;
     }
     let uses = if has_one_writer && created.is_empty() { known } else { use_store::uses_of(tx, &keys, true).await? };
-    Ok(LockedUses { uses, created, changed: BTreeSet::new() })
+    Ok((beginning, LockedUses { uses, created, changed: BTreeSet::new() }))
 }
 
 fn count_decision(call: &BeginningCall<'_>, result: &Result<(), Error>) {

@@ -87,6 +87,11 @@ impl NewCall {
         }
     }
 
+    /// Returns the keys of all budgets that can apply to the call.
+    pub(super) fn possible_uses(&self) -> impl Iterator<Item = BudgetUseKey> {
+        possible_uses(&self.held.caller, self.held.started_at)
+    }
+
     /// Returns the limits that apply to the call, with the keys of what is used of them.
     pub(super) fn limits(&self, budgets: &[BudgetRow]) -> Vec<(BudgetUseKey, BudgetLimits)> {
         let HeldCall { caller, started_at, .. } = &self.held;
@@ -184,9 +189,7 @@ impl CallSettlement {
 
     /// Returns the keys of all budgets that can apply to the call.
     pub(super) fn possible_uses(&self) -> impl Iterator<Item = BudgetUseKey> {
-        let tenant = self.caller.tenant;
-        let windows = BudgetWindow::all_of(&self.caller, self.started_at);
-        windows.into_iter().map(move |window| BudgetUseKey { tenant, window })
+        possible_uses(&self.caller, self.started_at)
     }
 
     /// Returns the usage events of the call: what it has used beyond what was counted before.
@@ -216,6 +219,11 @@ impl CallSettlement {
         }
         events
     }
+}
+
+fn possible_uses(caller: &AiCaller, started_at: Timestamp) -> impl Iterator<Item = BudgetUseKey> + use<> {
+    let tenant = caller.tenant;
+    BudgetWindow::all_of(caller, started_at).into_iter().map(move |window| BudgetUseKey { tenant, window })
 }
 
 /// Returns a number of tokens for the database. A provider that says more than a trillion is not believed.
