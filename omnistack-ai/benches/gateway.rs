@@ -14,7 +14,7 @@ mod process;
 #[path = "gateway/upstream.rs"]
 mod upstream;
 
-use std::{env, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{env, net::SocketAddr, num::NonZero, process::ExitCode, time::Duration};
 
 use self::{
     load::{LoadRequest, LoadTimes, Question},
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["upstream"] => runtime(1).block_on(upstream::run()),
-        ["app", upstream] => runtime(2).block_on(app::run(upstream)),
+        // As many as `#[tokio::main]` starts. On a core of its own, two threads would wake each other for nothing.
+        ["app", upstream] => runtime(available_cores()).block_on(app::run(upstream)),
         ["measure"] => {
             let is_pinned = pin_load();
             runtime(1).block_on(measure(is_pinned));
@@ -50,6 +51,11 @@ fn main() -> ExitCode {
         _ => return measure_with_open_files(),
     }
     ExitCode::SUCCESS
+}
+
+/// Returns the number of cores on which this process may run.
+fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn runtime(threads: usize) -> tokio::runtime::Runtime {
@@ -65,7 +71,10 @@ async fn measure(is_pinned: bool) {
     println!("What the gateway adds to a direct call of the same scripted upstream. The upstream and the load are");
     println!("{place}; each request has its own time, whether or not earlier ones have ended. The test's");
     println!("authenticator stands for the lookup of the key, whose time is in the section on authentication. Commits");
-    println!("wait for the disk.\n");
+    println!(
+        "wait for the disk: an answer is given once the start of its call is stored, and the end of a whole answer"
+    );
+    println!("is stored after it was given.\n");
     println!("| | added, p50 | added, p99 | target |\n|---|---:|---:|---:|");
     let ours = OurGateway::start(upstream_address).await;
     let direct = |question| LoadRequest::new(upstream_address, CHAT, &[], "fake-small", question);

@@ -67,6 +67,10 @@ impl AiGateway {
     /// Answers in a conversation. If this future is dropped while a provider answers, the answer is completed in the
     /// background, so that its real usage is paid; `AI_MAX_DRAINS` limits how many at a time.
     ///
+    /// The start of the call is stored when this returns, and its end within milliseconds: the reports wait for that, and
+    /// until then the reservation holds. If the process is killed in between, the call is settled as lost: its input
+    /// counts.
+    ///
     /// # Errors
     /// [`AiError::Refused`] with 402 `AI_BUDGET_EXCEEDED`, 403 `MODEL_NOT_ALLOWED`, 404
     /// `MODEL_NOT_FOUND`, 410 `MODEL_RETIRED`, 422 `CONTENT_REFUSED` or `VALIDATION_FAILED`, 429

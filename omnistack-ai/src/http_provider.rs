@@ -375,11 +375,11 @@ impl LlmProvider for HttpProvider {
         self.check_model(&request.model)?;
         let deadlines = CallDeadlines::start(&for_whole_answer(&call.timeouts));
         let wire = self.codecs.chat.encode(request, false)?;
-        let exchange = self.post(&request.model, &wire, "application/json", call, deadlines).await?;
+        let mut exchange = self.post(&request.model, &wire, "application/json", call, deadlines).await?;
         if !exchange.status().is_success() {
             return Err(self.failed(exchange).await.error);
         }
-        let headers = exchange.headers().clone();
+        let headers = exchange.take_headers();
         let body = exchange.read(MAX_ANSWER_BYTES).await?;
         let mut response = self.decode(&headers, &body)?;
         response.warnings.extend(wire.warnings);
@@ -390,9 +390,10 @@ impl LlmProvider for HttpProvider {
         self.check_model(&request.model)?;
         let deadlines = CallDeadlines::start(&call.timeouts);
         let mut wire = self.codecs.chat.encode(request, true)?;
-        let exchange = self.post_stream(request, &mut wire, call, deadlines).await?;
-        let headers = exchange.headers().clone();
-        if exchange.is_json() {
+        let mut exchange = self.post_stream(request, &mut wire, call, deadlines).await?;
+        let is_json = exchange.is_json();
+        let headers = exchange.take_headers();
+        if is_json {
             // An error, or an API that has no streams.
             let body = exchange.read(MAX_ANSWER_BYTES).await?;
             let mut response = self.decode(&headers, &body)?;
@@ -408,11 +409,11 @@ impl LlmProvider for HttpProvider {
         let deadlines = CallDeadlines::start(&for_whole_answer(&call.timeouts));
         let codec = &self.codecs.embeddings;
         let wire = codec.encode_embeddings(request)?;
-        let exchange = self.post(&request.model, &wire, "application/json", call, deadlines).await?;
+        let mut exchange = self.post(&request.model, &wire, "application/json", call, deadlines).await?;
         if !exchange.status().is_success() {
             return Err(self.failed(exchange).await.error);
         }
-        let headers = exchange.headers().clone();
+        let headers = exchange.take_headers();
         let body = exchange.read(MAX_EMBEDDINGS_BYTES).await?;
         codec.decode_embeddings(request, &body).map_err(|error| match embedded_status(&body) {
             Some(status) => self.decode_error(status, &headers, &body),

@@ -11,7 +11,7 @@ use std::{
 
 use omnistack_core::{
     credits::CreditCharge,
-    db::{self, ErrorKind, Submission, Tx},
+    db::{self, Dialect, ErrorKind, Submission, Tx},
     http::{Error, StatusCode},
     metrics::{AI_BUDGET_DECISIONS, AI_LOST_CALLS, NO_LABELS},
     usage::UsageEvent,
@@ -178,9 +178,16 @@ impl Accounting {
 
     /// Answers the caller of a change. What could not be stored of the end of a call is stored later.
     fn answer(&self, submission: Submission<LedgerOperation, LedgerAnswer>, result: Result<(), Error>) {
+        if let LedgerOperation::Open(new) = &submission.item
+            && let Some(early) = new.early.as_ref().filter(|early| early.is_given())
+        {
+            // The holder of the call ends it, whatever the result.
+            early.finish(result);
+            return submission.answer(LedgerAnswer::Granted);
+        }
         let answer = match (&submission.item, result) {
             // If the caller has left, this is dropped, which ends the call.
-            (LedgerOperation::Open(new), Ok(())) => LedgerAnswer::Opened(Ok(Box::new(OpenCall::new(self, new)))),
+            (LedgerOperation::Open(new), Ok(())) => LedgerAnswer::Opened(Ok(Box::new(OpenCall::new(self, new, None)))),
             (LedgerOperation::Open(new), Err(error)) => {
                 // Unless it was refused, the commit may have succeeded without a response.
                 if error.status() != StatusCode::PAYMENT_REQUIRED {
@@ -212,8 +219,7 @@ impl Accounting {
         let mut results: Vec<Result<(), Error>> = operations.iter().map(|_| Ok(())).collect();
         let mut tx = self.begin(operations).await?;
         let ended = end_calls(&mut tx, operations).await?;
-        let beginning = beginning_calls(&mut tx, operations).await?;
-        let mut locked = lock_uses(&mut tx, &ended, &beginning).await?;
+        let (beginning, mut locked) = lock_uses(&mut tx, &ended, new_calls(operations)).await?;
         for call in &ended {
             locked.end(call);
         }
@@ -223,6 +229,10 @@ impl Accounting {
             count_decision(call, &result);
             match result {
                 Ok(()) => {
+                    // The rows of its budgets are locked until the transaction ends.
+                    if let Some(early) = &call.new.early {
+                        early.give(|start| OpenCall::new(self, call.new, Some(start)));
+                    }
                     let windows: Vec<BudgetWindow> = call.limits.iter().map(|(key, _)| key.window.clone()).collect();
                     stored.push((call.new, windows));
                 }
@@ -324,49 +334,46 @@ async fn end_calls<'a>(tx: &mut Tx, operations: &[&'a LedgerOperation]) -> Resul
     Ok(ended)
 }
 
-/// Finds the limits of calls that begin.
-async fn beginning_calls<'a>(
-    tx: &mut Tx,
-    operations: &[&'a LedgerOperation],
-) -> Result<Vec<BeginningCall<'a>>, db::Error> {
-    let calls: Vec<(usize, &NewCall)> = operations
-        .iter()
-        .enumerate()
-        .filter_map(|(index, operation)| match *operation {
-            LedgerOperation::Open(new) => Some((index, new.as_ref())),
-            LedgerOperation::Settle(_) => None,
-        })
-        .collect();
-    if calls.is_empty() {
-        return Ok(Vec::new());
-    }
-    let callers: Vec<_> = calls.iter().map(|(_, new)| &new.held.caller).collect();
-    let budgets = use_store::budgets_of(tx, &callers).await?;
-    let with_limits = |(index, new): (usize, &'a NewCall)| BeginningCall { index, new, limits: new.limits(&budgets) };
-    Ok(calls.into_iter().map(with_limits).collect())
+/// Returns the calls that begin, with their places in the batch.
+fn new_calls<'a>(operations: &[&'a LedgerOperation]) -> Vec<(usize, &'a NewCall)> {
+    let new = operations.iter().enumerate().filter_map(|(index, operation)| match *operation {
+        LedgerOperation::Open(new) => Some((index, new.as_ref())),
+        LedgerOperation::Settle(_) => None,
+    });
+    new.collect()
 }
 
-/// Reads and locks what is used of all budgets of the calls. Rows for the first calls of a period are created.
-async fn lock_uses(
+/// Finds the limits of calls that begin, and reads and locks what is used of all budgets of the calls. Rows for the first
+/// calls of a period are created.
+async fn lock_uses<'a>(
     tx: &mut Tx,
     ended: &[EndedCall<'_>],
-    beginning: &[BeginningCall<'_>],
-) -> Result<LockedUses, db::Error> {
+    new: Vec<(usize, &'a NewCall)>,
+) -> Result<(Vec<BeginningCall<'a>>, LockedUses), db::Error> {
+    let mut keys: BTreeSet<BudgetUseKey> = ended.iter().flat_map(|call| call.settlement.possible_uses()).collect();
+    let has_one_writer = tx.dialect() == Dialect::Sqlite;
+    let (budgets, mut known) = if has_one_writer {
+        keys.extend(new.iter().flat_map(|(_, new)| new.possible_uses()));
+        use_store::budgets_and_uses_of(tx, &keys).await?
+    } else {
+        let callers: Vec<_> = new.iter().map(|(_, new)| &new.held.caller).collect();
+        (use_store::budgets_of(tx, &callers).await?, BTreeMap::new())
+    };
+    let with_limits = |(index, new): (usize, &'a NewCall)| BeginningCall { index, new, limits: new.limits(&budgets) };
+    let beginning: Vec<BeginningCall<'a>> = new.into_iter().map(with_limits).collect();
     let needed: BTreeSet<BudgetUseKey> =
         beginning.iter().flat_map(|call| &call.limits).map(|(key, _)| key.clone()).collect();
-    let mut keys: BTreeSet<BudgetUseKey> = ended.iter().flat_map(|call| call.settlement.possible_uses()).collect();
-    let mut created = BTreeSet::new();
-    if !needed.is_empty() {
+    if !has_one_writer {
         // Without locks: rows of calls are locked before rows of budgets.
-        let known = use_store::uses_of(tx, &needed, false).await?;
-        created.extend(needed.iter().filter(|key| !known.contains_key(key)).cloned());
-        if !created.is_empty() {
-            use_store::create_uses(tx, &created).await?;
-        }
-        keys.extend(needed);
+        known = use_store::uses_of(tx, &needed, false).await?;
+        keys.extend(needed.iter().cloned());
     }
-    let uses = use_store::uses_of(tx, &keys, true).await?;
-    Ok(LockedUses { uses, created, changed: BTreeSet::new() })
+    let created: BTreeSet<BudgetUseKey> = needed.into_iter().filter(|key| !known.contains_key(key)).collect();
+    if !created.is_empty() {
+        use_store::create_uses(tx, &created).await?;
+    }
+    let uses = if has_one_writer && created.is_empty() { known } else { use_store::uses_of(tx, &keys, true).await? };
+    Ok((beginning, LockedUses { uses, created, changed: BTreeSet::new() }))
 }
 
 fn count_decision(call: &BeginningCall<'_>, result: &Result<(), Error>) {

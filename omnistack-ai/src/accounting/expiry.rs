@@ -71,6 +71,7 @@ impl Accounting {
             first_byte: None,
             duration: at.duration_since(call.started_at),
             at,
+            start: None,
         }
     }
 

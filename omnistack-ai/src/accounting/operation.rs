@@ -11,6 +11,7 @@ use omnistack_core::{
 use super::{
     budget::{BudgetLimits, BudgetScope, BudgetUseKey, BudgetWindow, UsedAmounts},
     call::CallStatus,
+    early_grant::{EarlyGrant, StartStorage},
     open_call::{HeldCall, OpenCall},
     store::ClosedCall,
     use_store::BudgetRow,
@@ -53,12 +54,14 @@ impl LedgerOperation {
 pub(super) enum LedgerAnswer {
     /// The call is open, or it is refused or could not be stored. A caller that has left drops the call, which ends it.
     Opened(Result<Box<OpenCall>, Error>),
+    /// The caller has the call already, and its [`StartStorage`] tells the result.
+    Granted,
     /// The settlement is stored, or could not be.
     Settled(Result<(), Error>),
 }
 
 /// A call that begins.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct NewCall {
     pub(super) id: CallId,
     pub(super) held: HeldCall,
@@ -69,6 +72,8 @@ pub(super) struct NewCall {
     pub(super) plan: Option<BudgetLimits>,
     /// Millionths of credits that are charged in advance.
     pub(super) credits: i64,
+    /// Set if the caller goes on before the transaction has committed.
+    pub(super) early: Option<EarlyGrant>,
 }
 
 impl NewCall {
@@ -80,6 +85,11 @@ impl NewCall {
             requests: 1,
             pico: reserved_cost.map_or(0, Cost::pico),
         }
+    }
+
+    /// Returns the keys of all budgets that can apply to the call.
+    pub(super) fn possible_uses(&self) -> impl Iterator<Item = BudgetUseKey> {
+        possible_uses(&self.held.caller, self.held.started_at)
     }
 
     /// Returns the limits that apply to the call, with the keys of what is used of them.
@@ -119,6 +129,7 @@ impl NewCall {
             first_byte: None,
             duration: at.duration_since(started_at),
             at,
+            start: None,
         }
     }
 }
@@ -144,6 +155,8 @@ pub(super) struct CallSettlement {
     pub(super) first_byte: Option<Duration>,
     pub(super) duration: Duration,
     pub(super) at: Timestamp,
+    /// The start of the call, if it may not be stored yet.
+    pub(super) start: Option<StartStorage>,
 }
 
 impl CallSettlement {
@@ -176,9 +189,7 @@ impl CallSettlement {
 
     /// Returns the keys of all budgets that can apply to the call.
     pub(super) fn possible_uses(&self) -> impl Iterator<Item = BudgetUseKey> {
-        let tenant = self.caller.tenant;
-        let windows = BudgetWindow::all_of(&self.caller, self.started_at);
-        windows.into_iter().map(move |window| BudgetUseKey { tenant, window })
+        possible_uses(&self.caller, self.started_at)
     }
 
     /// Returns the usage events of the call: what it has used beyond what was counted before.
@@ -208,6 +219,11 @@ impl CallSettlement {
         }
         events
     }
+}
+
+fn possible_uses(caller: &AiCaller, started_at: Timestamp) -> impl Iterator<Item = BudgetUseKey> + use<> {
+    let tenant = caller.tenant;
+    BudgetWindow::all_of(caller, started_at).into_iter().map(move |window| BudgetUseKey { tenant, window })
 }
 
 /// Returns a number of tokens for the database. A provider that says more than a trillion is not believed.

@@ -31,6 +31,13 @@ static CREATE_USES: BulkInsert<12> = BulkInsert::new(
     "on conflict (tenant_id, subject, period_start, scope, period) do nothing",
 );
 
+/// Reads what is used of budgets, with the limits of those that there still are.
+const SELECT_USES: &str = "select u.tenant_id, u.subject, u.period_start, u.scope, u.period, u.spent_tokens,
+        u.spent_requests, u.spent_pico, u.reserved_tokens, u.reserved_requests, u.reserved_pico, u.told_percent,
+        b.id as budget_id, b.limit_tokens, b.limit_pico, b.soft_percent, b.is_hard
+    from omni_ai_budget_uses u left join omni_ai_budgets b on b.tenant_id = u.tenant_id and b.subject = u.subject
+        and b.scope = u.scope and b.period = u.period";
+
 /// A budget of a tenant.
 #[derive(Clone, Debug, omnistack_core::db::FromRow)]
 pub(crate) struct BudgetRow {
@@ -74,6 +81,9 @@ impl BudgetRow {
 
 /// Returns the budgets that can apply to callers.
 pub(super) async fn budgets_of(tx: &mut Tx, callers: &[&AiCaller]) -> Result<Vec<BudgetRow>, Error> {
+    if callers.is_empty() {
+        return Ok(Vec::new());
+    }
     let tenants: BTreeSet<TenantId> = callers.iter().map(|caller| caller.tenant).collect();
     let names: BTreeSet<String> =
         callers.iter().flat_map(|caller| subjects(caller)).map(|(_, subject)| subject).collect();
@@ -86,11 +96,13 @@ pub(super) async fn budgets_of(tx: &mut Tx, callers: &[&AiCaller]) -> Result<Vec
     tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await
 }
 
+/// What is used of a budget and its limits, or a budget alone.
 #[derive(omnistack_core::db::FromRow)]
 struct UseRow {
     tenant_id: TenantId,
     subject: String,
-    period_start: Timestamp,
+    /// Null for a budget alone.
+    period_start: Option<Timestamp>,
     scope: String,
     period: String,
     spent_tokens: i64,
@@ -108,7 +120,21 @@ struct UseRow {
 }
 
 impl UseRow {
-    fn into_pair(self) -> (BudgetUseKey, BudgetUse) {
+    fn into_budget(self) -> Option<BudgetRow> {
+        Some(BudgetRow {
+            id: self.budget_id?,
+            tenant_id: self.tenant_id,
+            scope: self.scope,
+            subject: self.subject,
+            period: self.period,
+            limit_tokens: self.limit_tokens,
+            limit_pico: self.limit_pico,
+            soft_percent: self.soft_percent,
+            is_hard: self.is_hard?,
+        })
+    }
+
+    fn into_pair(self) -> Option<(BudgetUseKey, BudgetUse)> {
         let limits = self.budget_id.map(|id| BudgetLimits {
             id: Some(id),
             tokens: self.limit_tokens,
@@ -119,7 +145,7 @@ impl UseRow {
         });
         let window = BudgetWindow {
             subject: self.subject,
-            start: self.period_start,
+            start: self.period_start?,
             scope: BudgetScope::from_stored(&self.scope),
             period: BudgetPeriod::from_stored(&self.period),
         };
@@ -127,7 +153,7 @@ impl UseRow {
         let reserved =
             UsedAmounts { tokens: self.reserved_tokens, requests: self.reserved_requests, pico: self.reserved_pico };
         let used = BudgetUse { spent, reserved, told_percent: self.told_percent, limits };
-        (BudgetUseKey { tenant: self.tenant_id, window }, used)
+        Some((BudgetUseKey { tenant: self.tenant_id, window }, used))
     }
 }
 
@@ -141,27 +167,54 @@ pub(super) async fn uses_of(
     if keys.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let tenants: BTreeSet<TenantId> = keys.iter().map(|key| key.tenant).collect();
-    let names: BTreeSet<String> = keys.iter().map(|key| key.window.subject.clone()).collect();
-    let starts: BTreeSet<Timestamp> = keys.iter().map(|key| key.window.start).collect();
     let mut args = Arguments::new(tx.dialect());
-    let (tenants, names, starts) = (list(&mut args, tenants), list(&mut args, names), list(&mut args, starts));
+    let [tenants, names, starts] = key_lists(&mut args, keys);
     let locking = if lock && tx.dialect() == Dialect::Postgres {
         " order by u.tenant_id, u.subject, u.period_start, u.scope, u.period for update of u"
     } else {
         ""
     };
     let sql = format!(
-        "select u.tenant_id, u.subject, u.period_start, u.scope, u.period, u.spent_tokens, u.spent_requests,
-            u.spent_pico, u.reserved_tokens, u.reserved_requests, u.reserved_pico, u.told_percent, b.id as budget_id,
-            b.limit_tokens, b.limit_pico, b.soft_percent, b.is_hard
-        from omni_ai_budget_uses u left join omni_ai_budgets b on b.tenant_id = u.tenant_id and b.subject = u.subject
-            and b.scope = u.scope and b.period = u.period
-        where u.tenant_id in ({tenants}) and u.subject in ({names}) and u.period_start in ({starts}){locking}"
+        "{SELECT_USES} where u.tenant_id in ({tenants}) and u.subject in ({names})
+            and u.period_start in ({starts}){locking}"
     );
     let rows: Vec<UseRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
-    // The lists also match the subject of one key with the start of another one.
-    Ok(rows.into_iter().map(UseRow::into_pair).filter(|(key, _)| keys.contains(key)).collect())
+    Ok(uses_by_key(rows, keys))
+}
+
+/// Returns the budgets with the subjects of keys, and what [`uses_of`] returns for the keys, by one statement. It locks
+/// nothing: it is for SQLite, which has one writer.
+pub(super) async fn budgets_and_uses_of(
+    tx: &mut Tx,
+    keys: &BTreeSet<BudgetUseKey>,
+) -> Result<(Vec<BudgetRow>, BTreeMap<BudgetUseKey, BudgetUse>), Error> {
+    if keys.is_empty() {
+        return Ok((Vec::new(), BTreeMap::new()));
+    }
+    let mut args = Arguments::new(tx.dialect());
+    let [tenants, names, starts] = key_lists(&mut args, keys);
+    let sql = format!(
+        "{SELECT_USES} where u.tenant_id in ({tenants}) and u.subject in ({names}) and u.period_start in ({starts})
+        union all select tenant_id, subject, null, scope, period, 0, 0, 0, 0, 0, 0, 0, id, limit_tokens, limit_pico,
+            soft_percent, is_hard
+        from omni_ai_budgets where tenant_id in ({tenants}) and subject in ({names})"
+    );
+    let rows: Vec<UseRow> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+    let (budgets, uses): (Vec<UseRow>, Vec<UseRow>) = rows.into_iter().partition(|row| row.period_start.is_none());
+    Ok((budgets.into_iter().filter_map(UseRow::into_budget).collect(), uses_by_key(uses, keys)))
+}
+
+/// Adds the tenants, the subjects and the starts of keys. Returns the lists of their placeholders.
+fn key_lists(args: &mut Arguments, keys: &BTreeSet<BudgetUseKey>) -> [String; 3] {
+    let tenants: BTreeSet<TenantId> = keys.iter().map(|key| key.tenant).collect();
+    let names: BTreeSet<String> = keys.iter().map(|key| key.window.subject.clone()).collect();
+    let starts: BTreeSet<Timestamp> = keys.iter().map(|key| key.window.start).collect();
+    [list(args, tenants), list(args, names), list(args, starts)]
+}
+
+/// Returns rows by their keys. The lists of a statement also match the subject of one key with the start of another one.
+fn uses_by_key(rows: Vec<UseRow>, keys: &BTreeSet<BudgetUseKey>) -> BTreeMap<BudgetUseKey, BudgetUse> {
+    rows.into_iter().filter_map(UseRow::into_pair).filter(|(key, _)| keys.contains(key)).collect()
 }
 
 /// Creates what is used of budgets whose period has no row yet, from the calls in the ledger. Calls that are open now

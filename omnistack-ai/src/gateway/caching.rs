@@ -47,7 +47,14 @@ impl CallPlan {
 impl Engine {
     /// Returns the stored answer to an equal request, or to one that means the same.
     pub(super) async fn find_cached(&self, plan: &CallPlan) -> CacheLookup {
-        let Some(key) = &plan.cache_key else { return CacheLookup::default() };
+        match &plan.cache_key {
+            // Most calls have no key, and no memory for what a lookup needs.
+            Some(key) => Box::pin(self.look_up(plan, key)).await,
+            None => CacheLookup::default(),
+        }
+    }
+
+    async fn look_up(&self, plan: &CallPlan, key: &CacheKey) -> CacheLookup {
         let tenant = plan.caller.tenant;
         match self.answers.find(tenant, key).await {
             Ok(Some(found)) => {
@@ -78,7 +85,8 @@ impl Engine {
     /// Stores an answer.
     pub(super) async fn store_answer(&self, to: Option<AnswerToStore>, provider: &str, response: &ChatResponse) {
         let Some(AnswerToStore { tenant, key, embedding, ttl }) = to else { return };
-        if let Err(error) = self.answers.store(tenant, &key, embedding.as_ref(), (provider, response), ttl).await {
+        let stored = self.answers.store(tenant, &key, embedding.as_ref(), (provider, response), ttl);
+        if let Err(error) = Box::pin(stored).await {
             tracing::warn!(target: "omnistack::ai", %error, "an answer could not be added to the cache");
         }
     }

@@ -169,12 +169,24 @@ impl CallRun {
         self.settle(CallStatus::Succeeded, None).await
     }
 
+    /// Ends a call whose start is stored and whose answer is given now. The settlement is stored in the background: until
+    /// then, the reservation holds, and if the process is killed, the call expires.
+    pub(super) fn succeed_soon(self) -> CallSummary {
+        let (call, outcome) = self.end(CallStatus::Succeeded, None);
+        call.settle_soon(outcome)
+    }
+
     /// Settles a call without a complete answer.
     pub(super) async fn fail(self, failure: CallFailure) -> Result<CallSummary, http::Error> {
         self.settle(failure.status, Some(failure.error)).await
     }
 
     async fn settle(self, status: CallStatus, error: Option<&'static str>) -> Result<CallSummary, http::Error> {
+        let (call, outcome) = self.end(status, error);
+        settle(call, outcome).await
+    }
+
+    fn end(self, status: CallStatus, error: Option<&'static str>) -> (OpenCall, CallOutcome) {
         let outcome = CallOutcome {
             status,
             provider: self.provider,
@@ -187,7 +199,7 @@ impl CallRun {
             error: error.map(Into::into),
             first_byte: self.first_byte,
         };
-        settle(self.call, outcome).await
+        (self.call, outcome)
     }
 
     /// Settles a call whose answer is from the cache. It costs nothing.

@@ -85,9 +85,10 @@ impl LiveStream {
                 None => self.read().await,
             };
             match event {
-                Ok(ChatEvent::End(stop)) => self.end(stop).await,
+                // What settles a call is allocated when it ends: many streams are open for long.
+                Ok(ChatEvent::End(stop)) => Box::pin(self.end(stop)).await,
                 Ok(event) => self.pass(event),
-                Err(error) => self.interrupt(error).await,
+                Err(error) => Box::pin(self.interrupt(error)).await,
             }
         }
     }

@@ -47,6 +47,6 @@ impl Engine {
             response,
             retention_days,
         };
-        self.prompt_log.record(call).await;
+        Box::pin(self.prompt_log.record(call)).await;
     }
 }

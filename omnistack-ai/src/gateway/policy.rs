@@ -54,9 +54,11 @@ impl Engine {
         if kind == CallKind::Chat {
             self.signatures.restore(caller.tenant, request).await;
             name_results(request);
-            // URLs stay until it is known whether the providers fetch them.
-            let resolved = media::resolve(request, true, self.media_client(), self.settings.max_media_bytes);
-            deadline.limit("gateway", resolved).await??;
+            if request.messages.iter().any(|message| message.parts.iter().any(is_media)) {
+                // URLs stay until it is known whether the providers fetch them.
+                let resolved = media::resolve(request, true, self.media_client(), self.settings.max_media_bytes);
+                Box::pin(deadline.limit("gateway", resolved)).await??;
+            }
         }
         let estimated_input = estimate::input_tokens(request);
         let (tenant, plan) = (caller.tenant, &*tenant_plan);
@@ -129,7 +131,7 @@ impl Engine {
             purpose: plan.options.purpose,
             total_timeout: plan.options.timeouts.total,
         };
-        let call = self.accounting.open(start).await?;
+        let call = self.accounting.open_early(start).await?;
         let answers = if repair_input.is_some() { 2 } else { 1 };
         Ok(CallRun::new(plan, call, output, answers))
     }
@@ -163,7 +165,7 @@ impl Engine {
             return Ok(());
         }
         let fetched = media::resolve(request, false, self.media_client(), self.settings.max_media_bytes);
-        Ok(plan.deadline.limit("gateway", fetched).await??)
+        Ok(Box::pin(plan.deadline.limit("gateway", fetched)).await??)
     }
 
     async fn check_input(&self, caller: &AiCaller, request: &mut ChatRequest) -> Result<(), http::Error> {
@@ -191,6 +193,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+fn is_media(part: &Part) -> bool {
+    match part {
+        Part::Image(_) | Part::File(_) => true,
+        Part::ToolResult(result) => result.parts.iter().any(is_media),
+        _ => false,
     }
 }
 

@@ -74,24 +74,12 @@ pub(super) fn prices<'a>(
     target: &'a RouteTarget,
     answered: &str,
 ) -> Option<&'a TokenPrices> {
-    let asked = || target.info.as_ref().and_then(|info| info.prices.as_ref());
-    if answered.is_empty() || answered == target.model {
-        return asked();
-    }
-    if let Some(info) = catalog.find(target.provider.name(), answered) {
-        return info.prices.as_ref();
-    }
-    // A deployment answers by the name of its base model, and an undated name by the name of its snapshot. Another name
-    // is another model, whose price would be a guess.
-    let is_deployment = target.info.as_ref().is_some_and(|info| info.base_model.is_some());
-    if is_deployment || is_snapshot(&target.model, answered) { asked() } else { None }
-}
-
-/// Returns whether a name is another one followed by a date, such as `m-2030-01-31` or `m@20300131`.
-fn is_snapshot(model: &str, name: &str) -> bool {
-    let Some(date) = name.strip_prefix(model).and_then(|rest| rest.strip_prefix(['-', '@'])) else { return false };
-    let digits = date.bytes().filter(u8::is_ascii_digit).count();
-    digits == 8 && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+    let info = if answered.is_empty() || answered == target.model {
+        target.info.as_ref()
+    } else {
+        catalog.find_answered(target.provider.name(), &target.model, answered)
+    };
+    info?.prices.as_ref()
 }
 
 /// Returns the cost of a call that uses all that it may. If the price of the service tier is not known, it is that of
@@ -106,22 +94,6 @@ pub(super) fn largest_cost(target: &RouteTarget, input: u64, output: u64, servic
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_snapshot_is_a_name_with_a_date() {
-        for (name, is) in [
-            ("m-2030-01-31", true),
-            ("m@20300131", true),
-            ("m", false),
-            ("m-mini", false),
-            ("m-mini-2030-01-31", false),
-            ("m2-2030-01-31", false),
-            ("m-001", false),
-            ("other-2030-01-31", false),
-        ] {
-            assert_eq!(is_snapshot("m", name), is, "{name}");
-        }
-    }
 
     #[test]
     fn an_unknown_price_makes_the_whole_cost_unknown() {

@@ -62,6 +62,11 @@ impl Exchange {
         self.response.headers()
     }
 
+    /// Takes the headers.
+    pub(super) fn take_headers(&mut self) -> HeaderMap {
+        std::mem::take(self.response.headers_mut())
+    }
+
     /// Returns whether the response came over HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.response.version() == Version::HTTP_2

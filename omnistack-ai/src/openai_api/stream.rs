@@ -24,9 +24,21 @@ use crate::{
     gateway::{GatewayEvent, GatewayStream},
 };
 
+/// Size of most events, in bytes.
+const USUAL_EVENT_BYTES: usize = 256;
+
 /// Returns a server-sent event with a value as its data.
 pub(crate) fn sse_data(value: &impl Serialize) -> String {
-    format!("data: {}\n\n", serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()))
+    const FIELD: &[u8] = b"data: ";
+    let mut event = Vec::with_capacity(USUAL_EVENT_BYTES);
+    event.extend_from_slice(FIELD);
+    if serde_json::to_writer(&mut event, value).is_err() {
+        event.truncate(FIELD.len());
+        event.extend_from_slice(b"null");
+    }
+    event.extend_from_slice(b"\n\n");
+    // JSON is UTF-8.
+    String::from_utf8(event).unwrap_or_default()
 }
 
 /// Returns the response of an event stream. Proxies must not store or buffer it.
@@ -115,6 +127,39 @@ pub(super) fn stream_error(error: &LlmError, request_id: Option<String>) -> Open
     openai_error(response.status(), body)
 }
 
+/// A piece of an answer in OpenAI's form.
+#[derive(Serialize)]
+struct ChatChunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: &'a [ChunkChoice<'a>],
+    /// Always null: the providers differ.
+    system_fingerprint: (),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ChunkChoice<'a> {
+    index: u32,
+    delta: ChunkDelta<'a>,
+    /// Always null.
+    logprobs: (),
+    finish_reason: Option<&'static str>,
+}
+
+/// The new part of an answer. Texts are most of them, and are not copied.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ChunkDelta<'a> {
+    Text { content: &'a str },
+    Other(Value),
+}
+
 /// An encoder of the chunks of chat completions.
 #[derive(Debug)]
 pub(super) struct ChunkEncoder {
@@ -154,30 +199,24 @@ impl ChunkEncoder {
             self.calls.len() - 1
         });
         call["index"] = json!(number);
-        self.delta(json!({ "tool_calls": [call] }))
+        self.delta(ChunkDelta::Other(json!({ "tool_calls": [call] })))
     }
 
-    fn delta(&self, delta: Value) -> String {
-        let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": null });
-        self.chunk(json!([choice]), None)
+    fn delta(&self, delta: ChunkDelta<'_>) -> String {
+        self.chunk(&[ChunkChoice { index: 0, delta, logprobs: (), finish_reason: None }], None)
     }
 
-    fn chunk(&self, choices: Value, usage: Option<Value>) -> String {
-        let mut chunk = json!({
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-            "system_fingerprint": null,
-        });
-        if self.include_usage {
-            chunk["usage"] = usage.unwrap_or_default();
-        }
-        if let Some(tier) = &self.service_tier {
-            chunk["service_tier"] = Value::String(tier.clone());
-        }
-        sse_data(&chunk)
+    fn chunk(&self, choices: &[ChunkChoice<'_>], usage: Option<Value>) -> String {
+        sse_data(&ChatChunk {
+            id: &self.id,
+            object: "chat.completion.chunk",
+            created: self.created,
+            model: &self.model,
+            choices,
+            system_fingerprint: (),
+            usage: self.include_usage.then(|| usage.unwrap_or_default()),
+            service_tier: self.service_tier.as_deref(),
+        })
     }
 }
 
@@ -189,22 +228,22 @@ impl AnswerEncoder for ChunkEncoder {
                     self.id.clone_from(id);
                 }
                 self.model.clone_from(model);
-                self.delta(json!({ "role": "assistant", "content": "", "refusal": null }))
+                self.delta(ChunkDelta::Other(json!({ "role": "assistant", "content": "", "refusal": null })))
             }
-            ChatEvent::Text { delta, .. } => self.delta(json!({ "content": delta })),
+            ChatEvent::Text { delta, .. } => self.delta(ChunkDelta::Text { content: delta }),
             ChatEvent::Reasoning { index, delta } => {
                 match self.reasoning.iter_mut().find(|(part, _)| part == index) {
                     Some((_, text)) => text.push_str(delta),
                     None => self.reasoning.push((*index, delta.clone())),
                 }
-                self.delta(json!({ "reasoning_content": delta }))
+                self.delta(ChunkDelta::Other(json!({ "reasoning_content": delta })))
             }
             ChatEvent::ReasoningSignature { index, signature, redacted } => {
                 let text = self.reasoning.iter().find(|(part, _)| part == index).map_or("", |(_, text)| text.as_str());
                 let detail = reasoning_detail(text, signature.as_deref(), redacted.as_deref());
-                self.delta(json!({ "reasoning_details": [detail] }))
+                self.delta(ChunkDelta::Other(json!({ "reasoning_details": [detail] })))
             }
-            ChatEvent::Refusal { delta, .. } => self.delta(json!({ "refusal": delta })),
+            ChatEvent::Refusal { delta, .. } => self.delta(ChunkDelta::Other(json!({ "refusal": delta }))),
             ChatEvent::ToolCallStart { index, id, name } => {
                 let function = json!({ "name": name, "arguments": "" });
                 self.call(*index, json!({ "id": id, "type": "function", "function": function }))
@@ -221,10 +260,8 @@ impl AnswerEncoder for ChunkEncoder {
             }
             ChatEvent::End(stop) => {
                 self.progress = Progress::Reason;
-                let choice = json!({
-                    "index": 0, "delta": {}, "logprobs": null, "finish_reason": finish_reason(stop.unified),
-                });
-                self.chunk(json!([choice]), None)
+                let (delta, finish_reason) = (ChunkDelta::Other(json!({})), Some(finish_reason(stop.unified)));
+                self.chunk(&[ChunkChoice { index: 0, delta, logprobs: (), finish_reason }], None)
             }
             // The tokens are sent when they are settled.
             ChatEvent::Usage { .. } | ChatEvent::Warning(_) => String::new(),
@@ -236,7 +273,7 @@ impl AnswerEncoder for ChunkEncoder {
             return String::new();
         }
         self.progress = Progress::End;
-        let tokens = if self.include_usage { self.chunk(json!([]), Some(usage(&call.usage))) } else { String::new() };
+        let tokens = if self.include_usage { self.chunk(&[], Some(usage(&call.usage))) } else { String::new() };
         format!("{tokens}data: [DONE]\n\n")
     }
 

@@ -2,6 +2,7 @@
 
 mod models;
 mod order;
+mod warnings;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

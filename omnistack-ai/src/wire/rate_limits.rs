@@ -16,6 +16,9 @@ const ANTHROPIC_TOKENS: [&str; 3] = ["tokens", "input-tokens", "output-tokens"];
 
 /// Returns the rate limits that a response states, or `None` if it states none.
 pub(crate) fn stated_rate_limits(headers: &HeaderMap, now: Timestamp) -> Option<RateLimitLevels> {
+    if !headers.keys().any(|name| name.as_str().contains("ratelimit")) {
+        return None;
+    }
     let common = |kind: &str| {
         let name = |part: &str| format!("x-ratelimit-{part}{kind}");
         level(headers, [&name("limit"), &name("remaining"), &name("reset")], now)

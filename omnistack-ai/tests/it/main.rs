@@ -10,6 +10,7 @@ mod gateway;
 mod http_provider;
 #[cfg(feature = "mcp")]
 mod mcp;
+mod model_names;
 mod openai_api;
 #[cfg(all(feature = "providers", feature = "mcp"))]
 mod peers;

@@ -11,7 +11,10 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_ai::Ai;
 use omnistack_core::{
+    audit::{AuditEntry, AuditFilter, AuditLog, AuditStore},
+    db::Db,
     http::{Error, Json, Path, Rate, StatusCode},
+    id::Id,
     identity::Identity,
     module::{Api, Module, Mount, Registry},
 };
@@ -20,12 +23,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 /// A module with marked operations.
 struct Planets;
 
-#[derive(Clone, Default)]
-struct Calls(Arc<AtomicU64>);
+#[derive(Clone)]
+struct Moons {
+    calls: Arc<AtomicU64>,
+    db: Db,
+    log: AuditLog,
+}
 
 #[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,12 +58,16 @@ struct AddedMoon {
     params(("planet" = String, Path)), responses((status = 201, body = AddedMoon)),
     extensions(("x-agent-tool" = json!(true))))]
 async fn add_moon(
-    State(calls): State<Calls>,
+    State(moons): State<Moons>,
     caller: Identity,
     Path(planet): Path<String>,
     Json(moon): Json<Moon>,
 ) -> Result<(StatusCode, Json<AddedMoon>), Error> {
-    let calls = calls.0.fetch_add(1, Ordering::SeqCst) + 1;
+    let calls = moons.calls.fetch_add(1, Ordering::SeqCst) + 1;
+    let mut tx = moons.db.tenant(caller.require_tenant()?).begin().await?;
+    let entry = AuditEntry::new("moon.added").actor(&caller).resource("moon", &moon.name);
+    moons.log.record_in(&mut tx, entry).await?;
+    tx.commit().await?;
     let tenant = caller.tenant.map(|tenant| tenant.to_string());
     Ok((StatusCode::CREATED, Json(AddedMoon { planet, name: moon.name, calls, tenant })))
 }
@@ -87,10 +99,10 @@ impl Module for Planets {
     }
 
     fn register(&self, registry: &mut Registry) {
-        let calls = Calls::default();
+        let calls = Arc::new(AtomicU64::new(0));
         let app = Api::new().routes(routes!(add_moon)).routes(routes!(list_planets)).routes(routes!(rename_planet));
         let mount = Mount::app("/planets").permissions("planets").rate_limit(Rate::per_minute(5));
-        registry.routes(mount, app, move |_| Ok(calls));
+        registry.routes(mount, app, move |ctx| Ok(Moons { calls, db: ctx.get()?, log: ctx.get()? }));
         let admin: Api<()> = Api::new().routes(routes!(destroy_planet));
         registry.routes(Mount::admin("/planets"), admin, |_| Ok(()));
     }
@@ -178,6 +190,22 @@ on_each_database! {
         // Without credentials there is no answer at all.
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
         send(&app.anonymous(), message).await.expect_error(401, "UNAUTHORIZED");
+    }
+
+    async fn a_call_by_an_api_key_is_in_the_audit_log(database: TestDatabase) {
+        let app = start(database).await;
+        let id = || Uuid::new_v4();
+        let robot = Identity::user(Id::from_uuid(id())).for_tenant(Id::from_uuid(id()));
+        let robot = robot.with_permissions("planets:write".parse().unwrap());
+        let robot = robot.with_api_key(Id::from_uuid(id())).into_service_account();
+        let client = app.client_as(robot.clone());
+        let added = call(&client, "addMoon", json!({ "planet": "Mars", "body": { "name": "Phobos" } })).await;
+        assert_eq!(added["isError"], json!(false), "{added}");
+        let log: AuditStore = app.app().context().get().unwrap();
+        let entries = log.list(&AuditFilter::all_chains().action("moon"), 10, None).await.unwrap().items;
+        let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+        let expected = (Some(robot.user), robot.tenant, Some("moon:Phobos"));
+        assert_eq!((entry.actor, entry.tenant, entry.resource.as_deref()), expected);
     }
 
     async fn validation_idempotency_and_limits_apply(database: TestDatabase) {

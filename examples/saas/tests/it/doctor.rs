@@ -1,14 +1,31 @@
 //! Tests of the command `saas doctor`.
 
-use std::process::{Command, Output};
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
 
 use omnistack_testkit::{TestApp, TestDatabase};
 
-async fn doctor(url: &str) -> Output {
+fn folder() -> PathBuf {
     let folder = std::env::temp_dir().join(format!("omnistack-doctor-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+async fn doctor(url: &str) -> Output {
+    doctor_with(url, &[]).await
+}
+
+async fn doctor_with(url: &str, settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_saas"));
-    command.current_dir(folder).arg("doctor").env("DATABASE_URL", url).env("APP_ENV", "test").env("LOG_LEVEL", "error");
+    command
+        .current_dir(folder())
+        .arg("doctor")
+        .env("DATABASE_URL", url)
+        .env("APP_ENV", "test")
+        .env("LOG_LEVEL", "error");
+    command.envs(settings.iter().copied());
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
 
@@ -46,4 +63,15 @@ async fn channels_are_listed_with_who_may_use_them() {
     for pattern in ["user:{id}", "tenant", "room:{id}", "job:{id}"] {
         assert!(text.contains(&format!("{pattern}: subscribe ")), "{pattern}: {text}");
     }
+}
+
+#[tokio::test]
+async fn models_that_end_are_named() {
+    let app = TestApp::start(TestDatabase::sqlite(), saas::app).await;
+    let models = folder().join("models.toml");
+    let ended = "[[models]]\nprovider = 'fake'\nid = 'fake-old'\nretires_on = '2020-01-31'\nsuccessor = 'fake-small'\n";
+    std::fs::write(&models, ended).unwrap();
+    let settings = [("AI_MODELS_FILE", models.to_str().unwrap()), ("AI_DEFAULT_MODEL", "fake-old")];
+    let text = String::from_utf8(doctor_with(app.database().url(), &settings).await.stdout).unwrap();
+    assert!(text.contains("fake/fake-old ended on 2020-01-31; its successor is fake-small"), "{text}");
 }

@@ -9,9 +9,12 @@ use omnistack_ai::{CachePolicy, CallOptions, ChatRequest, Message};
 use omnistack_core::jobs::{Job, JobContext, JobError};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
-    ROUTE, ask, gateway, options, read, start, tenant,
+    ROUTE, ask, gateway,
+    money::with_budget,
+    options, read, refusal, start, tenant,
     test_llm::{Step, TestLlm, counted, end, reply, started, text, usage},
 };
 
@@ -70,6 +73,21 @@ on_each_database! {
         app.jobs().enqueue(Purge {}).await.unwrap();
         app.run_jobs().await;
         assert_eq!(answers(&app).await, 0);
+    }
+
+    /// The budget is asked before the cache: who may not call a model gets no stored answer either.
+    async fn an_answer_of_the_cache_is_within_the_budget(database: TestDatabase) {
+        let first = TestLlm::new("fake", [reply("answer 1"), reply("answer 2")]);
+        let app = start(database, (&first, &TestLlm::new("second", [])), |app, ai| (app, ai)).await;
+        let gateway = gateway(&app);
+        // A call uses 15 tokens and reserves 106, and one of the cache uses none.
+        let caller = with_budget(&app, json!({ "limit_tokens": 121 })).await;
+        let call = |text: &str| gateway.complete(caller, ask(text).max_output_tokens(100), exact());
+        for (text, is_cached) in [("hello", false), ("hello", true), ("other", false)] {
+            assert_eq!(call(text).await.unwrap().call.cached, is_cached, "{text}");
+        }
+        let refused = refusal(call("hello").await.unwrap_err());
+        assert_eq!((refused.status().as_u16(), refused.code()), (402, "AI_BUDGET_EXCEEDED"));
     }
 
     async fn a_stream_is_stored_and_replayed(database: TestDatabase) {

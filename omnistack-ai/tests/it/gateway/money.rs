@@ -33,13 +33,14 @@ fn total(usage: omnistack_ai::TokenUsage) -> (i64, i64, Option<i64>) {
 }
 
 /// Creates a hard budget of a new tenant, and returns the caller.
-async fn with_budget(app: &TestApp, limits: Value) -> AiCaller {
+pub(super) async fn with_budget(app: &TestApp, limits: Value) -> AiCaller {
     let client = app.user();
     client.post(BUDGETS, json!({ "scope": "tenant", "period": "month", "limits": limits })).await.expect(201);
     AiCaller::of_tenant(client.identity().unwrap().tenant.unwrap())
 }
 
-async fn expect_nothing_reserved(app: &TestApp) {
+pub(super) async fn expect_nothing_reserved(app: &TestApp) {
+    settle_dropped(app).await;
     let mut tx = app.db().all_tenants().begin_read().await.unwrap();
     let reserved: Vec<(i64,)> = tx.query("select reserved_tokens from omni_ai_budget_uses").fetch_all().await.unwrap();
     tx.commit().await.unwrap();
@@ -79,17 +80,21 @@ async fn an_answer_whose_tokens_the_provider_does_not_count_is_estimated() {
     assert_eq!(amounts(&app).await, [total(answer.call.usage)]);
 }
 
-/// A provider can answer by another model, whose price counts.
+/// A provider can answer by another model, whose price counts. A name that differs by a date is another model, whose
+/// price is not guessed.
 #[tokio::test]
 async fn the_model_that_answers_is_priced() {
-    let mut response = reply_of(vec![Part::text("hi")], StopKind::Stop);
-    response.model = "fake-large".into();
-    let first = TestLlm::new("fake", [Step::Reply(Box::new(response))]);
-    let app = start_plain(&first, &TestLlm::new("second", [])).await;
-    let call = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap().call;
-    assert_eq!((call.asked_model.as_str(), call.model.as_str()), (super::ROUTE, "fake-large"));
-    assert_eq!(call.attempts[0].model, super::MODEL);
-    assert_eq!(amounts(&app).await, [(10, 5, Some(10 * 2_000_000 + 5 * 10_000_000))]);
+    for (model, cost) in [("fake-large", Some(10 * 2_000_000 + 5 * 10_000_000)), ("fake-small-2030-01-31", None)] {
+        let mut response = reply_of(vec![Part::text("hi")], StopKind::Stop);
+        response.model = model.into();
+        let first = TestLlm::new("fake", [Step::Reply(Box::new(response))]);
+        let app = start_plain(&first, &TestLlm::new("second", [])).await;
+        let call = gateway(&app).complete(tenant(), ask("hello"), options()).await.unwrap().call;
+        assert_eq!((call.asked_model.as_str(), call.model.as_str()), (super::ROUTE, model));
+        assert_eq!(call.attempts[0].model, super::MODEL);
+        assert_eq!(call.cost.map(|cost| cost.pico()), cost, "{model}");
+        assert_eq!(amounts(&app).await, [(10, 5, cost)], "{model}");
+    }
 }
 
 /// An estimate stays within what was reserved.

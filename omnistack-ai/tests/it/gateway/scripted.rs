@@ -78,6 +78,28 @@ async fn an_image_at_a_url_is_fetched_for_a_provider_that_fetches_none() {
     assert_eq!((refused.status().as_u16(), upstream.requests().len()), (422, 1), "the image is too large: {refused}");
 }
 
+/// By its setting, an app fetches nothing for its callers.
+#[tokio::test]
+async fn an_image_at_a_url_is_refused_by_an_app_that_fetches_none() {
+    let (upstream, images) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let app = TestApp::start(TestDatabase::sqlite(), |app| {
+        app.set("GEMINI_API_KEY", "key")
+            .set("GEMINI_BASE_URL", upstream.url())
+            .set("HTTP_CLIENT_ALLOWED_NETWORKS", "127.0.0.0/8")
+            .set("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "true")
+            .set("AI_FETCH_MEDIA", "false")
+            .with(Ai::from_env())
+    })
+    .await;
+    let image = Part::Image(Media::url(format!("{}/house.png", images.url())));
+    let request =
+        ChatRequest::new("scripted-model", [Message::new(Role::User, vec![Part::text("What is it?"), image])]);
+    let called = gateway(&app).complete(tenant(), request, options().provider("gemini")).await;
+    let refused = refusal(called.unwrap_err());
+    assert_eq!((refused.status().as_u16(), refused.code()), (422, "VALIDATION_FAILED"), "{refused}");
+    assert_eq!((upstream.requests().len(), images.requests().len()), (0, 0));
+}
+
 /// An error as the first event of a 200 stream is repeated, because the caller has seen nothing yet.
 #[tokio::test]
 async fn an_error_in_the_first_event_is_not_seen_by_the_caller() {

@@ -133,5 +133,6 @@ async fn every_call_is_settled_whatever_fails() {
         });
     }
     calls.join_all().await;
+    account.accounting.settle_dropped().await.unwrap();
     account.expect_settled(&usage).await;
 }
