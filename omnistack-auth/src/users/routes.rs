@@ -105,7 +105,7 @@ struct ProfileChange {
     /// The language tag as in BCP 47; `null` for the app's default language.
     #[serde(default)]
     #[garde(inner(length(chars, min = 1, max = 35), custom(language_tag)))]
-    #[schema(value_type = Option<String>, max_length = 35, pattern = "^[A-Za-z0-9-]+$")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 35, pattern = "^[A-Za-z0-9-]+$")]
     locale: Patch<String>,
 }
 
