@@ -81,6 +81,13 @@ fn string_schema(min: usize, max: usize, pattern: &str) -> RefOr<Schema> {
         .into()
 }
 
+/// The empty text, for fields with `#[serde(default)]`.
+impl<const MAX: usize> Default for Text<0, MAX> {
+    fn default() -> Self {
+        Self(String::new())
+    }
+}
+
 impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
     /// Checks a text.
     ///
@@ -225,6 +232,7 @@ mod tests {
         for (text, valid) in [("", false), ("é", true), ("ééé", true), ("éééé", false), ("a\0", false)] {
             assert_eq!(Text::<1, 3>::new(text).is_ok(), valid, "{text:?}");
         }
+        assert_eq!(&*Text::<0, 3>::default(), "");
         assert_eq!(Text::<0, 3>::new("🐢🐢🐢🐢").unwrap_err().to_string(), "must have at most 3 characters");
         for (text, valid) in [("", false), (" ", false), ("Ada", true), ("Ada!", false), ("a.io", false)] {
             assert_eq!(Name::<3>::new(text).is_ok(), valid, "{text:?}");

@@ -14,6 +14,7 @@ use omnistack_core::{
     identity::{Identity, TenantId, UserId},
     module::{Api, Mount, Registry},
     realtime::RealtimePublisher,
+    text::Text,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -112,31 +113,25 @@ async fn connections(
 /// The connections to close: those that match all fields that are set.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct RealtimeDisconnect {
     /// The user.
-    #[garde(skip)]
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Uuid)]
     user: Option<UserId>,
     /// The tenant.
-    #[garde(skip)]
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Uuid)]
     tenant: Option<TenantId>,
     /// The id of one connection.
-    #[garde(inner(length(chars, min = 1, max = 100)))]
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 100)]
-    connection: Option<String>,
+    connection: Option<Text<1, 100>>,
     /// Whether the clients may connect again at once. Default: no; their users have to open the app again.
-    #[garde(skip)]
     #[serde(default)]
     reconnect: bool,
     /// The reason, for the audit log.
-    #[garde(inner(length(chars, max = 500)))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    reason: Option<String>,
+    reason: Option<Text<0, 500>>,
 }
 
 /// Close connections
@@ -155,8 +150,8 @@ async fn disconnect(
     Json(request): Json<RealtimeDisconnect>,
 ) -> Result<StatusCode, Error> {
     let RealtimeDisconnect { user, tenant, connection, reconnect, reason } = request;
-    let target = ConnectionFilter { user, tenant, client: connection };
-    state.disconnect(&caller, &target, reconnect, reason).await?;
+    let target = ConnectionFilter { user, tenant, client: connection.map(String::from) };
+    state.disconnect(&caller, &target, reconnect, reason.map(String::from)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use crate::{
     architecture, book, command,
     failure::{Failure, Result},
-    host,
+    host, limits,
     report::Report,
     template, test,
     tools::Tool,
@@ -19,6 +19,7 @@ const CHECKS: &[Check] = &[
     Check("fmt", "formatting", fmt),
     Check("words", "plain words in docs, messages and names", words),
     Check("architecture", "crates and their rooms import in one direction", architecture),
+    Check("limits", "limits that garde checks are in the OpenAPI document", limits),
     Check("deny", "forbidden crates, licences, sources, security advisories", deny),
     Check("book", "the book under docs/, and the code that pages show", book),
     // It locks the target folder for long: what is short comes before it.
@@ -79,6 +80,10 @@ fn words() -> Result<&'static str> {
 
 fn architecture() -> Result<&'static str> {
     architecture::run(&host::root())
+}
+
+fn limits() -> Result<&'static str> {
+    limits::run(&host::root())
 }
 
 fn clippy() -> Result<&'static str> {

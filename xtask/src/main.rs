@@ -21,6 +21,7 @@ mod folder;
 mod fuzz;
 mod host;
 mod http;
+mod limits;
 mod load;
 mod models;
 mod peers;

@@ -10,6 +10,7 @@ use omnistack_core::{
     http::{Error, ErrorEnvelope, Json, Path, Query, StatusCode},
     identity::{Identity, UserId},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,21 +40,16 @@ pub(super) fn api() -> Api<Fixes> {
 /// A finding in code, for which fixes can be generated.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewFixFinding {
     /// The repository, such as `owner/name`. If absent, `code` is required, and the caller applies fixes itself.
-    #[garde(length(chars, min = 3, max = 200))]
     #[serde(default)]
-    #[schema(min_length = 3, max_length = 200)]
-    repository: Option<String>,
+    repository: Option<Text<3, 200>>,
     /// The branch; required with `repository`.
-    #[garde(length(chars, min = 1, max = 200))]
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 200)]
-    branch: Option<String>,
+    branch: Option<Text<1, 200>>,
     /// The path of the file in the repository.
-    #[garde(length(chars, min = 1, max = 500))]
-    #[schema(min_length = 1, max_length = 500)]
-    path: String,
+    path: Text<1, 500>,
     /// The first line of the finding, counted from 1.
     #[garde(range(min = 1, max = 10_000_000))]
     #[schema(minimum = 1, maximum = 10_000_000)]
@@ -63,21 +59,14 @@ struct NewFixFinding {
     #[schema(minimum = 1, maximum = 10_000_000)]
     end_line: u32,
     /// The rule that the code breaks, such as `rust/unwrap`.
-    #[garde(length(chars, min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
-    rule: String,
+    rule: Text<1, 200>,
     /// The severity.
-    #[garde(skip)]
     severity: FindingSeverity,
     /// A description of the problem.
-    #[garde(length(chars, min = 1, max = 4_000))]
-    #[schema(min_length = 1, max_length = 4000)]
-    message: String,
+    message: Text<1, 4_000>,
     /// The whole file. If absent, it is read from the repository.
-    #[garde(length(chars, max = 500_000))]
     #[serde(default)]
-    #[schema(max_length = 500_000)]
-    code: Option<String>,
+    code: Option<Text<0, 500_000>>,
 }
 
 /// Create a result
@@ -91,7 +80,17 @@ async fn create_result(
     Json(new): Json<NewFixFinding>,
 ) -> Result<(StatusCode, Json<FixFinding>), Error> {
     let NewFixFinding { repository, branch, path, start_line, end_line, rule, severity, message, code } = new;
-    let new = NewFinding { repository, branch, path, start_line, end_line, rule, severity, message, code };
+    let new = NewFinding {
+        repository: repository.map(String::from),
+        branch: branch.map(String::from),
+        path: path.into(),
+        start_line,
+        end_line,
+        rule: rule.into(),
+        severity,
+        message: message.into(),
+        code: code.map(String::from),
+    };
     Ok((StatusCode::CREATED, Json(fixes.add_finding(&caller, new).await?)))
 }
 

@@ -9,6 +9,7 @@ use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query, StatusCode},
     identity::Identity,
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -72,18 +73,16 @@ async fn list(
 /// A new prompt.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewPrompt {
     /// The name, by which the app's code finds the prompt.
     #[garde(length(chars, min = 1, max = 100), custom(is_prompt_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[a-z0-9][a-z0-9._-]*$")]
     name: String,
     /// The purpose of the prompt.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    description: String,
+    description: Text<0, 500>,
     /// The use of the prompt besides the app's own code.
-    #[garde(skip)]
     #[serde(default)]
     access: PromptAccess,
     /// The content of its first version.
@@ -104,7 +103,7 @@ async fn create(
     caller: Identity,
     Json(NewPrompt { name, description, access, content }): Json<NewPrompt>,
 ) -> Result<(StatusCode, Json<PromptDetails>), Error> {
-    let created = prompts.create(&caller, name, description, access, content).await?;
+    let created = prompts.create(&caller, name, description.into(), access, content).await?;
     Ok((StatusCode::CREATED, Json(created)))
 }
 
@@ -122,14 +121,12 @@ async fn get(State(prompts): State<Prompts>, Path(name): Path<String>) -> Result
 /// Changes of a prompt. Absent fields keep their values.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct PromptUpdate {
     /// The purpose of the prompt.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    description: Option<String>,
+    description: Option<Text<0, 500>>,
     /// The use of the prompt besides the app's own code.
-    #[garde(skip)]
     #[serde(default)]
     access: Option<PromptAccess>,
 }
@@ -149,7 +146,7 @@ async fn update(
     Path(name): Path<String>,
     Json(PromptUpdate { description, access }): Json<PromptUpdate>,
 ) -> Result<Json<PromptSummary>, Error> {
-    Ok(Json(prompts.change(&caller, &name, description, access).await?))
+    Ok(Json(prompts.change(&caller, &name, description.map(String::from), access).await?))
 }
 
 /// Delete a prompt
@@ -172,15 +169,14 @@ async fn delete(
 /// A new version of a prompt.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewPromptVersion {
     /// The content.
     #[garde(dive)]
     content: PromptContent,
     /// The changes since the version before.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    note: String,
+    note: Text<0, 500>,
 }
 
 /// Create a version of a prompt
@@ -199,7 +195,7 @@ async fn add_version(
     Path(name): Path<String>,
     Json(NewPromptVersion { content, note }): Json<NewPromptVersion>,
 ) -> Result<(StatusCode, Json<PromptVersionDetails>), Error> {
-    let created = prompts.add_version(&caller, &name, content, note).await?;
+    let created = prompts.add_version(&caller, &name, content, note.into()).await?;
     Ok((StatusCode::CREATED, Json(created)))
 }
 
@@ -220,6 +216,7 @@ async fn get_version(
 /// The versions that a label stands for.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct LabelVersions {
     /// The versions. Of several, each tenant gets one by the weights, and keeps it.
     #[garde(length(min = 1, max = 10), dive)]
@@ -227,10 +224,8 @@ struct LabelVersions {
     versions: Vec<WeightedVersion>,
     /// The feature flag that decides instead: a tenant gets the version with the variant that the flag gives it. If no
     /// version has this variant, the weights decide.
-    #[garde(length(chars, min = 1, max = 100))]
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 100)]
-    flag: Option<String>,
+    flag: Option<Text<1, 100>>,
 }
 
 /// Set a label of a prompt
@@ -253,7 +248,7 @@ async fn set_label(
         let message = "must consist of up to 100 lower case letters, digits, `.`, `_` and `-`";
         return Err(Error::invalid([FieldError::new("label", message)]));
     }
-    Ok(Json(prompts.set_label(&caller, &name, &label, versions, flag).await?))
+    Ok(Json(prompts.set_label(&caller, &name, &label, versions, flag.map(String::from)).await?))
 }
 
 /// Delete a label of a prompt

@@ -6,6 +6,7 @@ use omnistack_core::{
     http::{Error, ErrorEnvelope, FieldError, Json, Path},
     identity::{Identity, TenantId},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -39,9 +40,9 @@ pub(super) fn api() -> Api<PromptTests> {
 /// A test run.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct PromptTest {
     /// The tenant whose override and version of the label are used, and that pays for the answer.
-    #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     tenant: TenantId,
     /// The version. `null` for that of the label.
@@ -50,21 +51,17 @@ struct PromptTest {
     #[schema(minimum = 1)]
     version: Option<i64>,
     /// The label. Default: `production`.
-    #[garde(length(chars, max = 100))]
     #[serde(default)]
-    #[schema(max_length = 100)]
-    label: Option<String>,
+    label: Option<Text<0, 100>>,
     /// A content that is not stored, in place of a version.
     #[garde(dive)]
     #[serde(default)]
     content: Option<PromptContent>,
     /// The values of the variables, by name.
-    #[garde(skip)]
     #[serde(default)]
     #[schema(value_type = Object)]
     variables: Map<String, Value>,
     /// Whether a model answers. Otherwise only the messages are rendered.
-    #[garde(skip)]
     #[serde(default)]
     run: bool,
 }
@@ -121,7 +118,7 @@ async fn test(
         (Some(content), None, None) => state.prompts.render_unsaved(&name, content, &variables)?,
         (None, version, label) => {
             let selection = version.map_or_else(
-                || PromptSelection::Label(label.unwrap_or_else(|| PRODUCTION.to_owned())),
+                || PromptSelection::Label(label.map_or_else(|| PRODUCTION.to_owned(), String::from)),
                 PromptSelection::Version,
             );
             state.prompts.render(tenant, &name, &selection, None, &variables).await?

@@ -9,6 +9,7 @@ use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, Json, PageRequest, Path, Query, StatusCode},
     identity::{Identity, Require, TenantId},
     module::Api,
+    text::Text,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -82,23 +83,20 @@ struct AiBudgetsQuery {
 /// The limits of a budget. At least one of `limit_tokens` and `limit_cost` is set.
 #[derive(Clone, Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct AiBudgetLimits {
     /// The limit of tokens.
-    #[garde(skip)]
     #[serde(default)]
     limit_tokens: Option<u64>,
     /// The limit of costs in US dollars: a decimal number as text, such as `25.50`.
-    #[garde(length(chars, max = 40))]
     #[serde(default)]
-    #[schema(max_length = 40)]
-    limit_cost: Option<String>,
+    limit_cost: Option<Text<0, 40>>,
     /// The share of a limit, in percent, at which the tenant gets the event `ai.budget_threshold_reached`.
     #[garde(range(min = 1, max = 99))]
     #[serde(default)]
     #[schema(minimum = 1, maximum = 99)]
     soft_percent: Option<u8>,
     /// Whether calls beyond the limit are refused. Default: `true`. Otherwise the tenant is only told.
-    #[garde(skip)]
     #[serde(default = "yes")]
     hard: bool,
 }
@@ -107,7 +105,7 @@ impl AiBudgetLimits {
     fn values(&self) -> BudgetValues {
         BudgetValues {
             limit_tokens: self.limit_tokens,
-            limit_cost: self.limit_cost.clone(),
+            limit_cost: self.limit_cost.clone().map(String::from),
             soft_percent: self.soft_percent,
             hard: self.hard,
         }

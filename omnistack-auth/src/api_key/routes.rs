@@ -11,7 +11,7 @@ use omnistack_core::{
     http::{CursorPage, Error, Json, Path, Query},
     identity::{ApiKeyId, Identity, PermissionCatalog, Permissions, Require},
     module::Api,
-    name::is_name,
+    text::Name,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -71,21 +71,18 @@ async fn list(
 /// An API key to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewKey {
     /// A name that says what the key is used for.
-    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
-    name: String,
+    name: Name<100>,
     /// The permissions the key is limited to, of those the caller has: `projects:write` or `*:read`.
     #[garde(custom(crate::tenant::routes::roles::permission_count))]
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
     scopes: Permissions,
     /// The time at which the key expires. If absent, it does not expire.
-    #[garde(skip)]
     expires_at: Option<Timestamp>,
     /// Whether the secret begins with `omni_test_` instead of `omni_live_`. The rights are the same.
     #[serde(default)]
-    #[garde(skip)]
     test: bool,
 }
 

@@ -6,7 +6,7 @@ use omnistack_core::{
     http::{Envelope, Error, Json, Meta, Patch},
     identity::{Identity, Permissions, TenantId, UserId},
     module::Api,
-    name::is_name,
+    text::Name,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -92,11 +92,10 @@ async fn get(State(users): State<Users>, caller: Identity) -> Result<Json<Me>, E
 /// The changes to a profile.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct ProfileChange {
     /// The new display name.
-    #[garde(inner(length(chars, min = 1, max = 100), custom(is_name)))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
-    name: Option<String>,
+    name: Option<Name<100>>,
     /// The URL of the picture, `https://…`; `null` removes it.
     #[serde(default)]
     #[garde(inner(length(chars, max = 2000), prefix("https://")))]
@@ -105,7 +104,7 @@ struct ProfileChange {
     /// The language tag as in BCP 47; `null` for the app's default language.
     #[serde(default)]
     #[garde(inner(length(chars, min = 1, max = 35), custom(language_tag)))]
-    #[schema(value_type = Option<String>, max_length = 35, pattern = "^[A-Za-z0-9-]+$")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 35, pattern = "^[A-Za-z0-9-]+$")]
     locale: Patch<String>,
 }
 
@@ -128,7 +127,7 @@ async fn change(
     Json(change): Json<ProfileChange>,
 ) -> Result<Json<Me>, Error> {
     let profile = ProfileUpdate {
-        name: change.name,
+        name: change.name.map(String::from),
         picture: change.picture.into_nested_option(),
         locale: change.locale.into_nested_option(),
     };

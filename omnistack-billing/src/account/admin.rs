@@ -10,6 +10,7 @@ use omnistack_core::{
     id::Id,
     identity::{Identity, TenantId},
     module::Api,
+    text::Text,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -86,13 +87,11 @@ async fn get(
 /// The plan to assign.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct AssignPlan {
     /// The key of the plan.
-    #[garde(length(chars, min = 1, max = 50))]
-    #[schema(min_length = 1, max_length = 50)]
-    plan: String,
+    plan: Text<1, 50>,
     /// The version of the plan. Default: the newest.
-    #[garde(skip)]
     #[serde(default)]
     version: Option<u32>,
 }
@@ -153,25 +152,19 @@ async fn set_seats(
 /// The override to set.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct SetPlanOverride {
     /// Whether it is a feature or a limit.
-    #[garde(skip)]
     kind: OverrideKind,
     /// The name of the feature, or of the limit as plans have it.
-    #[garde(length(chars, min = 1, max = 100))]
-    #[schema(min_length = 1, max_length = 100)]
-    name: String,
+    name: Text<1, 100>,
     /// The value: of a feature, 1 to include it or 0 to remove it; of a limit, its number, or `null` for unlimited.
-    #[garde(skip)]
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required, minimum = 0)]
     value: Option<i64>,
     /// The reason.
-    #[garde(length(chars, min = 1, max = 1000))]
-    #[schema(min_length = 1, max_length = 1000)]
-    reason: String,
+    reason: Text<1, 1000>,
     /// The time until which it holds. Default: it has no end.
-    #[garde(skip)]
     #[serde(default)]
     expires_at: Option<Timestamp>,
 }
@@ -193,7 +186,7 @@ async fn set_override(
     Json(set): Json<SetPlanOverride>,
 ) -> Result<Json<PlanOverride>, Error> {
     let SetPlanOverride { kind, name, value, reason, expires_at } = set;
-    let new = NewOverride { kind, name, value, reason, expires_at };
+    let new = NewOverride { kind, name: name.into(), value, reason: reason.into(), expires_at };
     Ok(Json(accounts.set_override(&caller, tenant, new).await?))
 }
 

@@ -6,6 +6,7 @@ use omnistack_core::{
     http::{Error, ErrorEnvelope, Json, header},
     identity::{Identity, Require},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,11 +57,10 @@ async fn current_plan(State(accounts): State<BillingAccounts>, caller: Identity)
 /// The changes of a billing account.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct UpdateBillingAccount {
     /// The IANA name of the time zone of billing periods, such as `Europe/Berlin`.
-    #[garde(length(chars, min = 1, max = 100))]
-    #[schema(min_length = 1, max_length = 100)]
-    zone: String,
+    zone: Text<1, 100>,
 }
 
 /// Update the billing account

@@ -6,6 +6,7 @@ use omnistack_core::{
     http::{Error, ErrorEnvelope, Json},
     identity::{Identity, Require},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -86,11 +87,10 @@ async fn create_google_token(
 /// A transaction of the App Store.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct AppleTransactionRequest {
     /// The signed transaction: `jwsRepresentation` of the verification result.
-    #[garde(length(chars, min = 1, max = 50_000))]
-    #[schema(min_length = 1, max_length = 50_000)]
-    signed_transaction: String,
+    signed_transaction: Text<1, 50_000>,
 }
 
 /// Submit a purchase of the App Store
@@ -115,11 +115,10 @@ async fn submit_apple(
 /// A purchase in Google Play.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct GooglePurchaseRequest {
     /// The token of the purchase.
-    #[garde(length(chars, min = 1, max = 1000))]
-    #[schema(min_length = 1, max_length = 1000)]
-    purchase_token: String,
+    purchase_token: Text<1, 1000>,
 }
 
 /// Submit a purchase of Google Play

@@ -9,6 +9,7 @@ use omnistack_core::{
     identity::{Identity, TenantId},
     module::Api,
     money::{Currency, Money},
+    text::Text,
     usage::{DataEnvironment, Decimal},
 };
 use serde::Deserialize;
@@ -80,64 +81,48 @@ async fn list(
 /// An invoice to draft.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct InvoiceDraftRequest {
     /// The tenant.
-    #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     tenant: TenantId,
     /// The key: what is billed. A second draft of the tenant with the same key is not made.
-    #[garde(length(chars, min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
-    key: String,
-    /// The ISO 4217 code of the currency.
-    #[garde(length(chars, min = 3, max = 3))]
-    #[schema(min_length = 3, max_length = 3, examples("EUR"))]
-    currency: String,
+    key: Text<1, 200>,
+    /// The ISO 4217 code of the currency, such as `EUR`.
+    currency: Text<3, 3>,
     /// The environment. Default: `live`.
-    #[garde(skip)]
     environment: Option<DataEnvironment>,
     /// The lines.
     #[garde(length(min = 1, max = 1000), dive)]
     #[schema(min_items = 1, max_items = 1000)]
     lines: Vec<InvoiceDraftLine>,
     /// A discount of all lines in percent.
-    #[garde(skip)]
     percent_off: Option<TaxRate>,
     /// Whether credits of the tenant's wallet pay the invoice. Default: `false`.
-    #[garde(skip)]
     #[serde(default)]
     pay_with_credits: bool,
     /// A text for the customer.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    note: String,
+    note: Text<0, 500>,
 }
 
 /// A line of an invoice to draft.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct InvoiceDraftLine {
     /// The description of the goods or the service.
-    #[garde(length(chars, min = 1, max = 500))]
-    #[schema(min_length = 1, max_length = 500)]
-    description: String,
+    description: Text<1, 500>,
     /// The quantity. Default: 1.
-    #[garde(skip)]
     quantity: Option<Quantity>,
     /// The unit of the quantity; empty for pieces.
-    #[garde(length(chars, max = 50))]
     #[serde(default)]
-    #[schema(max_length = 50)]
-    unit: String,
+    unit: Text<0, 50>,
     /// The price of a unit: a decimal number with at most nine decimals.
-    #[garde(skip)]
     unit_price: Quantity,
     /// The product by which the tax is determined; empty for the app's service.
-    #[garde(length(chars, max = 50))]
     #[serde(default)]
-    #[schema(max_length = 50)]
-    product: String,
+    product: Text<0, 50>,
 }
 
 /// Draft an invoice
@@ -233,21 +218,18 @@ async fn void(
 /// A credit note to make.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct CreditNoteRequest {
     /// The key: what is given back. A second credit note of the tenant with the same key is not made.
-    #[garde(length(chars, min = 1, max = 190))]
-    #[schema(min_length = 1, max_length = 190)]
-    key: String,
+    key: Text<1, 190>,
     /// The lines to credit; if empty, all that is left of the invoice.
     #[garde(length(max = 1000), dive)]
     #[serde(default)]
     #[schema(max_items = 1000)]
     lines: Vec<CreditedLine>,
     /// The reason for the customer.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    reason: String,
+    reason: Text<0, 500>,
 }
 
 /// A line to credit.
@@ -293,14 +275,12 @@ async fn credit(
 /// A payment of an invoice.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct InvoicePaymentRequest {
     /// The amount.
-    #[garde(skip)]
     amount: Money,
     /// The reference, such as that of a bank transfer. A second payment with the same reference changes nothing.
-    #[garde(length(chars, min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
-    reference: String,
+    reference: Text<1, 200>,
 }
 
 /// Record a payment

@@ -8,6 +8,7 @@ use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, Json, PageRequest, Path, Query},
     identity::{Identity, Require},
     module::Api,
+    text::Text,
     usage::DataEnvironment,
 };
 use serde::Deserialize;
@@ -176,46 +177,31 @@ async fn details(
 /// The billing details of a tenant. They replace the present ones.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct BillingDetails {
     /// The name of the company or the person.
-    #[garde(length(chars, min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
-    name: String,
+    name: Text<1, 200>,
     /// The street and the house number.
-    #[garde(length(chars, max = 200))]
     #[serde(default)]
-    #[schema(max_length = 200)]
-    address: String,
+    address: Text<0, 200>,
     /// The city.
-    #[garde(length(chars, max = 200))]
     #[serde(default)]
-    #[schema(max_length = 200)]
-    city: String,
+    city: Text<0, 200>,
     /// The postal code.
-    #[garde(length(chars, max = 20))]
     #[serde(default)]
-    #[schema(max_length = 20)]
-    postal_code: String,
+    postal_code: Text<0, 20>,
     /// The ISO 3166 code of the country, such as `DE`.
-    #[garde(length(chars, max = 2))]
     #[serde(default)]
-    #[schema(max_length = 2)]
-    country: String,
+    country: Text<0, 2>,
     /// The VAT number, with the code of its country.
-    #[garde(length(chars, max = 15))]
     #[serde(default)]
-    #[schema(max_length = 15)]
-    vat_number: String,
+    vat_number: Text<0, 15>,
     /// The mail address to which invoices are sent.
-    #[garde(length(chars, max = 200))]
     #[serde(default)]
-    #[schema(max_length = 200)]
-    email: String,
+    email: Text<0, 200>,
     /// The reference that invoices must have, such as the Leitweg-ID of a German authority.
-    #[garde(length(chars, max = 100))]
     #[serde(default)]
-    #[schema(max_length = 100)]
-    reference: String,
+    reference: Text<0, 100>,
 }
 
 /// Change the billing details
@@ -233,14 +219,14 @@ async fn update_details(
 ) -> Result<Json<InvoiceParty>, Error> {
     let BillingDetails { name, address, city, postal_code, country, vat_number, email, reference } = details;
     let party = InvoiceParty {
-        name,
-        address,
-        city,
-        postal_code,
-        country,
-        vat_number,
-        email,
-        reference,
+        name: name.into(),
+        address: address.into(),
+        city: city.into(),
+        postal_code: postal_code.into(),
+        country: country.into(),
+        vat_number: vat_number.into(),
+        email: email.into(),
+        reference: reference.into(),
         ..InvoiceParty::unknown()
     };
     Ok(Json(invoices.set_billing_details(&caller, query.environment.unwrap_or_default(), party).await?))

@@ -9,6 +9,7 @@ use omnistack_core::{
     http::{Error, ErrorEnvelope, Json, Path, Query, StatusCode},
     identity::{Identity, TenantId},
     module::Api,
+    text::Text,
     usage::DataEnvironment,
 };
 use serde::Deserialize;
@@ -53,25 +54,19 @@ async fn get(
 /// Credits to grant to a tenant.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct WalletGrantRequest {
     /// The key: what was paid or promised. A second grant with the same key changes nothing.
-    #[garde(length(chars, min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
-    key: String,
+    key: Text<1, 200>,
     /// The amount, more than 0 and at most a billion.
-    #[garde(skip)]
     amount: Credits,
     /// The text for the tenant's statement.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    description: String,
+    description: Text<0, 500>,
     /// The priority. The grant with the lowest number is used first. Default: 0.
-    #[garde(skip)]
     #[serde(default)]
     priority: i32,
     /// The time from which on what is left can't be used. If absent, the grant does not expire.
-    #[garde(skip)]
     expires_at: Option<Timestamp>,
 }
 

@@ -20,6 +20,7 @@ use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query},
     identity::{Identity, Plan, TenantId},
     module::Api,
+    text::Text,
 };
 
 pub(super) fn api() -> Api<Flags> {
@@ -195,40 +196,28 @@ async fn revive(
 /// Evaluation context: the caller to evaluate a flag for.
 #[derive(Debug, Default, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[garde(allow_unvalidated)]
 struct FlagCaller {
     /// Id of the user.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    user: Option<String>,
+    user: Option<Text<0, 200>>,
     /// Id of the session.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    session: Option<String>,
+    session: Option<Text<0, 200>>,
     /// Id of the tenant.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    tenant: Option<String>,
+    tenant: Option<Text<0, 200>>,
     /// The client's address.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    address: Option<String>,
+    address: Option<Text<0, 200>>,
     /// Environment of the app. Defaults to the environment of this app.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    environment: Option<String>,
+    environment: Option<Text<0, 200>>,
     /// Key of the tenant's plan.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    plan: Option<String>,
+    plan: Option<Text<0, 200>>,
     /// Features included in the plan. At most 100.
-    #[garde(length(max = 100), inner(length(chars, max = 200)))]
-    #[schema(max_items = 100, max_length = 200)]
-    plan_features: Vec<String>,
+    #[garde(length(max = 100))]
+    #[schema(max_items = 100)]
+    plan_features: Vec<Text<0, 200>>,
     /// Attributes of the app. At most 100.
     #[garde(length(max = 100))]
     attributes: BTreeMap<String, String>,
     /// Time of the evaluation. Defaults to now.
-    #[garde(skip)]
     at: Option<Timestamp>,
 }
 
@@ -257,7 +246,8 @@ async fn evaluate(
     Path(key): Path<String>,
     Json(of): Json<FlagCaller>,
 ) -> Json<FlagPreview> {
-    let plan = of.plan.map(|plan| of.plan_features.into_iter().fold(Plan::new(plan), Plan::feature));
+    let features = of.plan_features.into_iter().map(String::from);
+    let plan = of.plan.map(|plan| features.fold(Plan::new(String::from(plan)), Plan::feature));
     let here = flags.context();
     let context = match of.at {
         Some(at) => EvaluationContext::at(at).environment(here.environment),
@@ -304,15 +294,13 @@ struct OverridePath {
 /// Override of a flag for a tenant.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewFlagOverride {
     /// Whether the flag is on for the tenant.
-    #[garde(skip)]
     enabled: bool,
     /// Name of the flag's variant that the tenant's callers get. If absent, each caller gets a variant by its
     /// weight.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    variant: Option<String>,
+    variant: Option<Text<0, 100>>,
 }
 
 /// Set a feature flag's override for a tenant
@@ -328,7 +316,7 @@ async fn set_override(
     Path(OverridePath { key, tenant }): Path<OverridePath>,
     Json(new): Json<NewFlagOverride>,
 ) -> Result<StatusCode, Error> {
-    let given = TenantOverride { enabled: new.enabled, variant: new.variant };
+    let given = TenantOverride { enabled: new.enabled, variant: new.variant.map(String::from) };
     flags.set_tenant_override(&key, tenant, Some(given), &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

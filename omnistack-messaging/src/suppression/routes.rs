@@ -17,6 +17,7 @@ use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query},
     identity::Identity,
     module::{Api, Mount, Registry},
+    text::Text,
 };
 
 /// State of the operator routes. The handlers are the same for every channel, because a handler with an OpenAPI
@@ -116,15 +117,12 @@ fn parse_cursor(cursor: &str) -> Result<(Timestamp, String), Error> {
 /// A suppression to add.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewSuppression {
     /// The mailbox, such as `ada@example.com`, or the number, such as `+491701234567`.
-    #[garde(length(chars, max = 300))]
-    #[schema(max_length = 300)]
-    recipient: String,
+    recipient: Text<0, 300>,
     /// The reason, shown to other operators. At most 500 characters.
-    #[garde(length(chars, max = 500))]
-    #[schema(max_length = 500)]
-    detail: Option<String>,
+    detail: Option<Text<0, 500>>,
 }
 
 /// Suppress messages to a recipient

@@ -42,59 +42,41 @@ pub(super) fn api() -> Api<PaymentLedger> {
 /// A payment to take.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewPaymentRequest {
     /// The amount in minor units of the currency, such as cents.
     #[garde(range(min = 1, max = MAX_AMOUNT))]
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
-    /// The ISO 4217 code of the currency, in capitals.
-    #[garde(length(chars, min = 3, max = 3))]
-    #[schema(min_length = 3, max_length = 3, examples("USD"))]
-    currency: String,
+    /// The ISO 4217 code of the currency, in capitals, such as `USD`.
+    currency: Text<3, 3>,
     /// The environment. Default: that of the named provider or, without a name, `live` if the tenant has an account
     /// there.
-    #[garde(skip)]
     environment: Option<DataEnvironment>,
     /// The kind of payment method. Default: `card`.
-    #[garde(skip)]
     method: Option<PaymentMethodKind>,
     /// The only provider that may take the payment. Default: the router chooses it.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    provider: Option<String>,
+    provider: Option<Text<0, 100>>,
     /// The token of the payment method, for each provider without a token in `tokens`. Without any token, the payer
     /// chooses the payment method on a page of the provider.
-    #[garde(length(chars, min = 1, max = 500))]
-    #[schema(min_length = 1, max_length = 500)]
-    token: Option<String>,
+    token: Option<Text<1, 500>>,
     /// Tokens of the payment method by provider, at most 10 of at most 500 characters.
-    #[garde(skip)]
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Text<1, 500>>)]
     tokens: BTreeMap<String, String>,
     /// When the money is taken. Default: `automatic`.
-    #[garde(skip)]
     #[serde(default)]
     capture: CaptureMode,
-    /// The country of the payer: an ISO 3166-1 code of two capitals.
-    #[garde(length(chars, min = 2, max = 2))]
-    #[schema(min_length = 2, max_length = 2, examples("DE"))]
-    country: Option<String>,
+    /// The country of the payer: an ISO 3166-1 code of two capitals, such as `DE`.
+    country: Option<Text<2, 2>>,
     /// The text for the payer.
-    #[garde(length(chars, max = 500))]
-    #[schema(max_length = 500)]
-    description: Option<String>,
+    description: Option<Text<0, 500>>,
     /// The address to which the provider sends receipts.
-    #[garde(length(chars, max = 320))]
-    #[schema(max_length = 320)]
-    email: Option<String>,
+    email: Option<Text<0, 320>>,
     /// The page to which the payer returns after an authentication.
-    #[garde(length(chars, max = 2000))]
-    #[schema(max_length = 2000)]
-    return_url: Option<String>,
+    return_url: Option<Text<0, 2000>>,
     /// Values to store with the payment, here and at the provider: at most 20 of at most 500 characters, with names of
     /// at most 40.
-    #[garde(skip)]
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Text<0, 500>>)]
     metadata: BTreeMap<String, String>,
@@ -115,14 +97,14 @@ impl NewPaymentRequest {
         let mut request = PaymentRequest::new(tenant, key, Money::new(self.amount, currency));
         request.environment = self.environment;
         request.method = self.method.unwrap_or(PaymentMethodKind::Card);
-        request.source.provider = self.provider;
-        request.source.token = self.token;
+        request.source.provider = self.provider.map(String::from);
+        request.source.token = self.token.map(String::from);
         request.source.tokens = self.tokens;
         request.capture = self.capture;
-        request.country = self.country;
-        request.description = self.description;
-        request.email = self.email;
-        request.return_url = self.return_url;
+        request.country = self.country.map(String::from);
+        request.description = self.description.map(String::from);
+        request.email = self.email.map(String::from);
+        request.return_url = self.return_url.map(String::from);
         request.metadata = self.metadata;
         request.api_key = caller.api_key;
         Ok(request)
@@ -270,6 +252,7 @@ async fn cancel(
 /// The refund to make.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewRefundRequest {
     /// The amount in minor units. Default: what is proposed for an overpaid payment, or else what is left of the
     /// payment.
@@ -282,9 +265,7 @@ struct NewRefundRequest {
     #[schema(minimum = 1)]
     attempt: Option<i32>,
     /// The reason, for the provider's records.
-    #[garde(length(chars, max = 500))]
-    #[schema(max_length = 500)]
-    reason: Option<String>,
+    reason: Option<Text<0, 500>>,
 }
 
 /// Refund a payment
@@ -308,29 +289,23 @@ async fn refund(
     caller.deny_impersonation()?;
     let NewRefundRequest { amount, attempt, reason } = request;
     let mut refund = RefundRequest::new(key_of(&caller, &idempotency)?);
-    (refund.amount, refund.attempt, refund.reason) = (amount, attempt, reason);
+    (refund.amount, refund.attempt, refund.reason) = (amount, attempt, reason.map(String::from));
     Ok(Json(payments.refund(caller.require_tenant()?, id, refund).await?))
 }
 
 /// Another attempt to take a payment.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct PaymentRetryRequest {
     /// The only provider that may take the payment. Default: the router chooses it.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    provider: Option<String>,
+    provider: Option<Text<0, 100>>,
     /// The token of the payment method. Without it, the payer chooses the payment method on a page of the provider.
-    #[garde(length(chars, min = 1, max = 500))]
-    #[schema(min_length = 1, max_length = 500)]
-    token: Option<String>,
+    token: Option<Text<1, 500>>,
     /// The page to which the payer returns after an authentication.
-    #[garde(length(chars, max = 2000))]
-    #[schema(max_length = 2000)]
-    return_url: Option<String>,
+    return_url: Option<Text<0, 2000>>,
     /// Whether the attempt begins although an earlier one may have taken the money. If it has, the payment becomes
     /// `overpaid`, with a refund in `refund_proposal`.
-    #[garde(skip)]
     #[serde(default)]
     force: bool,
 }
@@ -355,9 +330,9 @@ async fn retry(
 ) -> Result<Json<Payment>, Error> {
     caller.deny_impersonation()?;
     let mut retry = PaymentRetry::new(key_of(&caller, &idempotency)?);
-    retry.source.provider = request.provider;
-    retry.source.token = request.token;
-    retry.return_url = request.return_url;
+    retry.source.provider = request.provider.map(String::from);
+    retry.source.token = request.token.map(String::from);
+    retry.return_url = request.return_url.map(String::from);
     retry.force = request.force;
     Ok(Json(payments.retry(caller.require_tenant()?, id, retry).await?))
 }

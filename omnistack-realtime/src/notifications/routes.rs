@@ -9,6 +9,7 @@ use omnistack_core::{
     identity::Identity,
     module::Api,
     notification::NotificationPreference,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -136,13 +137,11 @@ async fn preferences(
 /// A preference for a kind of notifications.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewKindPreference {
     /// The name of the kind, such as `comment.created`.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    kind: String,
+    kind: Text<0, 100>,
     /// `live`, `mail`, `both` or `none`.
-    #[garde(skip)]
     preference: NotificationPreference,
 }
 
@@ -172,6 +171,6 @@ async fn set_preferences(
     caller: Identity,
     Json(new): Json<NewNotificationPreferences>,
 ) -> Result<Json<NotificationPreferences>, Error> {
-    let choices = new.kinds.into_iter().map(|choice| (choice.kind, choice.preference)).collect();
+    let choices = new.kinds.into_iter().map(|choice| (choice.kind.into(), choice.preference)).collect();
     Ok(Json(service.set_preferences(caller.user, new.digest, choices).await?))
 }

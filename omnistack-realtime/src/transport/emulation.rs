@@ -7,6 +7,7 @@ use http::request::Parts;
 use omnistack_core::{
     http::{Error, ErrorEnvelope, Json, StatusCode},
     module::Api,
+    text::Text,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -22,19 +23,14 @@ pub(super) fn api() -> Api<TransportState> {
 /// Commands of a client whose connection is an event stream.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct EmulationRequest {
     /// The `session` of the connect result, which is a secret.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    session: String,
+    session: Text<0, 100>,
     /// The `node` of the connect result.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    node: String,
+    node: Text<0, 100>,
     /// Commands, a line of JSON each.
-    #[garde(length(chars, max = 16_777_216))]
-    #[schema(max_length = 16_777_216)]
-    data: String,
+    data: Text<0, 16_777_216>,
 }
 
 /// Send commands of an event stream
@@ -55,10 +51,10 @@ async fn send(
     let caller = state.caller(&request, &CredentialQuery::default()).await?;
     let caller = caller.map(|(identity, _)| identity.user.to_string()).unwrap_or_default();
     let EmulationRequest { session, node, data } = commands;
-    let is_passed = if node == state.hub.node() {
-        state.hub.commands(&session, &caller, data)
+    let is_passed = if *node == *state.hub.node() {
+        state.hub.commands(&session, &caller, data.into())
     } else {
-        state.hub.forward_commands(node, session, caller, data).await?
+        state.hub.forward_commands(node.into(), session.into(), caller, data.into()).await?
     };
     if is_passed { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("the connection")) }
 }

@@ -9,6 +9,7 @@ use omnistack_core::{
     http::{CursorPage, Error, ErrorEnvelope, FieldError, Json, PageRequest, Path, Query, StatusCode},
     identity::{Identity, TenantId},
     module::Api,
+    text::Text,
     webhook::{DataEnvironment, WebhookId, WebhookStatus},
 };
 use serde::Deserialize;
@@ -142,22 +143,18 @@ async fn replay(
 /// The webhooks to replay: those that match all fields that are set. At least one must be set.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct WebhookSelection {
     /// The name of the source.
-    #[garde(length(chars, max = 100))]
     #[serde(default)]
-    #[schema(max_length = 100)]
-    source: Option<String>,
+    source: Option<Text<0, 100>>,
     /// The status; with `duplicate`, those that the provider has sent again.
-    #[garde(skip)]
     #[serde(default)]
     status: Option<WebhookStatus>,
     /// Received at this time or later.
-    #[garde(skip)]
     #[serde(default)]
     since: Option<Timestamp>,
     /// Received before this time.
-    #[garde(skip)]
     #[serde(default)]
     until: Option<Timestamp>,
 }
@@ -178,7 +175,7 @@ async fn replay_all(
         let message = "is required, unless `source`, `status` or `until` is set";
         return Err(Error::invalid([FieldError::new("since", message)]));
     }
-    let filter = InboxFilter { source, status, since, until, ..InboxFilter::default() };
+    let filter = InboxFilter { source: source.map(String::from), status, since, until, ..InboxFilter::default() };
     Ok(Json(state.replays.replay_all(filter, &caller).await?))
 }
 

@@ -353,12 +353,14 @@ fn add_aliases(folder: &Path, aliases: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_api_documentation_is_found_by_the_usual_words() {
+fn the_api_documentation_and_the_book_are_found_by_the_usual_words() {
     let mut aliases = BTreeSet::new();
     for name in ["core", "auth", "webhooks"] {
         let folder = format!("../../omnistack-{name}/src");
         add_aliases(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut aliases);
     }
+    let pages = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src")).unwrap();
+    let book: String = pages.map(|page| fs::read_to_string(page.unwrap().path()).unwrap()).collect();
     for word in [
         "CORS",
         "CSRF",
@@ -371,5 +373,21 @@ fn the_api_documentation_is_found_by_the_usual_words() {
         "webhook",
     ] {
         assert!(aliases.contains(word), "no item has #[doc(alias = \"{word}\")]");
+        assert!(book.contains(word), "no chapter has the words `{word}`");
+    }
+}
+
+#[test]
+fn docs_rs_shows_every_feature_of_every_crate() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let names = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let crates: Vec<_> = names.filter(|name| name.starts_with("omnistack")).collect();
+    assert!(crates.len() > 10, "{crates:?}");
+    for name in crates {
+        let manifest = read(&format!("{name}/Cargo.toml"));
+        assert!(manifest.contains("[package.metadata.docs.rs]\nall-features = true\n"), "{name}");
+        // Says beside each item which feature it needs.
+        let library = read(&format!("{name}/src/lib.rs"));
+        assert!(library.contains("#![cfg_attr(docsrs, feature(doc_cfg))]"), "{name}");
     }
 }

@@ -8,6 +8,7 @@ use omnistack_core::{
     http::{Envelope, Error, Json, Meta, Query},
     identity::{Identity, Require},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -76,13 +77,11 @@ async fn change_password(
 /// A change of the email address.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct EmailChange {
     /// The new email address.
-    #[garde(length(chars, max = 254))]
-    #[schema(max_length = 254)]
-    email: String,
+    email: Text<0, 254>,
     /// The password. Absent if the user has no password and has signed in within the last 10 minutes.
-    #[garde(skip)]
     password: Option<Password>,
 }
 
@@ -107,11 +106,10 @@ async fn change_email(
 /// The token of a link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct LinkToken {
     /// The token from the link.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    token: String,
+    token: Text<0, 200>,
 }
 
 /// Confirm a new email address

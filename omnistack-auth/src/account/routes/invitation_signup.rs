@@ -6,6 +6,7 @@ use omnistack_core::{
     http::{Error, Json},
     module::Api,
     name::is_name_or_empty,
+    text::Text,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -26,11 +27,10 @@ pub(crate) fn api() -> Api<(Accounts, Invitations)> {
 /// The token of an invitation link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct InvitationToken {
     /// The token from the link.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    token: String,
+    token: Text<0, 200>,
 }
 
 /// Show an invitation
@@ -49,13 +49,11 @@ async fn show(
 /// The registration of a user who was invited.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct InvitedRegistration {
     /// The token from the link. The email address it was sent to becomes the account's, already verified.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    token: String,
+    token: Text<0, 200>,
     /// The password: 15 to 256 characters of any kind.
-    #[garde(skip)]
     password: Password,
     /// The display name. If absent or empty, the part of the email address before the `@`.
     #[serde(default)]
@@ -64,7 +62,6 @@ struct InvitedRegistration {
     name: String,
     /// The way the tokens are returned.
     #[serde(default)]
-    #[garde(skip)]
     #[schema(inline)]
     mode: TokenMode,
 }

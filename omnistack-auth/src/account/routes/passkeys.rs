@@ -11,6 +11,7 @@ use omnistack_core::{
     identity::{Identity, Require},
     module::Api,
     name::is_name,
+    text::{Name, Text},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -88,18 +89,15 @@ async fn begin_sign_in(State(accounts): State<Accounts>) -> Result<Json<Ceremony
 /// The browser's response to a sign-in ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct PasskeySignIn {
     /// The ceremony as it was returned.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    ceremony: String,
+    ceremony: Text<0, 200>,
     /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
-    #[garde(skip)]
     #[schema(value_type = Object)]
     credential: PublicKeyCredential,
     /// The way the tokens are returned.
     #[serde(default)]
-    #[garde(skip)]
     #[schema(inline)]
     mode: TokenMode,
 }
@@ -119,19 +117,18 @@ async fn sign_in(
     Json(PasskeySignIn { ceremony, credential, mode }): Json<PasskeySignIn>,
 ) -> Result<Response, Error> {
     require_own_page_for_cookies(&accounts, &request, mode)?;
-    let tokens =
-        accounts.sign_in_with_passkey(&SignedCredential { ceremony, credential }, &request.client_info).await?;
+    let shown = SignedCredential { ceremony: ceremony.into(), credential };
+    let tokens = accounts.sign_in_with_passkey(&shown, &request.client_info).await?;
     sign_in_response(&accounts, &request, SignInOutcome::Authenticated(tokens), mode).await
 }
 
 /// The challenge of a sign-in.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct PasskeyChallenge {
     /// The challenge as it was returned. It stays valid.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    challenge: String,
+    challenge: Text<0, 200>,
 }
 
 /// Begin to use a passkey as a second factor
@@ -151,22 +148,17 @@ async fn begin_second_factor(
 /// The challenge of a sign-in, and the browser's response to a ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct PasskeySecondFactor {
     /// The challenge of the sign-in as it was returned.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    challenge: String,
+    challenge: Text<0, 200>,
     /// The ceremony as it was returned.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    ceremony: String,
+    ceremony: Text<0, 200>,
     /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
-    #[garde(skip)]
     #[schema(value_type = Object)]
     credential: PublicKeyCredential,
     /// The way the tokens are returned.
     #[serde(default)]
-    #[garde(skip)]
     #[schema(inline)]
     mode: TokenMode,
 }
@@ -184,7 +176,7 @@ async fn finish_with_passkey(
     Json(PasskeySecondFactor { challenge, ceremony, credential, mode }): Json<PasskeySecondFactor>,
 ) -> Result<Response, Error> {
     require_own_page_for_cookies(&accounts, &request, mode)?;
-    let shown = SignedCredential { ceremony, credential };
+    let shown = SignedCredential { ceremony: ceremony.into(), credential };
     let tokens = accounts.complete_mfa_with_passkey(&challenge, &shown, &request.client_info).await?;
     sign_in_response(&accounts, &request, SignInOutcome::Authenticated(tokens), mode).await
 }
@@ -218,13 +210,11 @@ async fn begin_registration(State(state): State<Passkeys>, caller: Identity) -> 
 /// The browser's response to a registration ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewPasskey {
     /// The ceremony as it was returned.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    ceremony: String,
+    ceremony: Text<0, 200>,
     /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
-    #[garde(skip)]
     #[schema(value_type = Object)]
     credential: RegisterPublicKeyCredential,
     /// The name of the passkey, such as the place where it is stored.
@@ -261,11 +251,10 @@ async fn add(
 /// A passkey's new name.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct PasskeyName {
     /// The new name.
-    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
-    name: String,
+    name: Name<100>,
 }
 
 /// Rename a passkey
@@ -316,13 +305,11 @@ async fn begin_verification(State(state): State<Passkeys>, caller: Identity) -> 
 /// The browser's response to a verification ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct PasskeyVerification {
     /// The ceremony as it was returned.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    ceremony: String,
+    ceremony: Text<0, 200>,
     /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
-    #[garde(skip)]
     #[schema(value_type = Object)]
     credential: PublicKeyCredential,
 }
@@ -340,6 +327,7 @@ async fn verify(
     request: AccountRequest,
     Json(PasskeyVerification { ceremony, credential }): Json<PasskeyVerification>,
 ) -> Result<StatusCode, Error> {
-    state.0.step_up_with_passkey(&caller, &SignedCredential { ceremony, credential }, &request.client_info).await?;
+    let shown = SignedCredential { ceremony: ceremony.into(), credential };
+    state.0.step_up_with_passkey(&caller, &shown, &request.client_info).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,6 +7,7 @@ use omnistack_core::{
     http::{Error, FieldError, Json},
     module::Api,
     name::is_name_or_empty,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -46,13 +47,11 @@ pub(crate) fn check_your_mail() -> (StatusCode, Json<NextStep>) {
 /// A registration.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct Registration {
     /// The email address. The verification mail is sent there.
-    #[garde(length(chars, max = 254))]
-    #[schema(max_length = 254)]
-    email: String,
+    email: Text<0, 254>,
     /// The password: 15 to 256 characters of any kind.
-    #[garde(skip)]
     password: Password,
     /// The display name. If absent or empty, the part of the email address before the `@`.
     #[serde(default)]
@@ -82,16 +81,13 @@ async fn register(
 /// The token of a verification link, with either the password of the registration or a new one.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct AddressConfirmation {
     /// The token from the link.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    token: String,
+    token: Text<0, 200>,
     /// The password of the registration.
-    #[garde(skip)]
     password: Option<Password>,
     /// A new password instead: 15 to 256 characters of any kind.
-    #[garde(skip)]
     new_password: Option<Password>,
 }
 
@@ -127,11 +123,10 @@ async fn verify_email(
 /// An email address.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct EmailAddress {
     /// The email address.
-    #[garde(length(chars, max = 254))]
-    #[schema(max_length = 254)]
-    email: String,
+    email: Text<0, 254>,
 }
 
 /// Request a password reset
@@ -152,17 +147,14 @@ async fn forgot_password(
 /// A new password, with the token of a reset link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewPassword {
     /// The token from the link.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    token: String,
+    token: Text<0, 200>,
     /// The new password: at least 15 characters, or 8 for a user with a second factor; at most 256, of any kind.
-    #[garde(skip)]
     password: Password,
     /// Whether to revoke the user's API keys as well.
     #[serde(default)]
-    #[garde(skip)]
     api_keys: bool,
 }
 

@@ -8,6 +8,7 @@ use omnistack_core::{
     http::{Error, Json},
     identity::{Identity, Require},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -39,18 +40,14 @@ pub(crate) fn app() -> Api<Accounts> {
 /// The challenge of a sign-in, and a code.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct SecondFactorSignIn {
     /// The challenge as it was returned.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    challenge: String,
+    challenge: Text<0, 200>,
     /// The code of a TOTP app or of an SMS, or a recovery code.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    code: String,
+    code: Text<0, 100>,
     /// The way the tokens are returned.
     #[serde(default)]
-    #[garde(skip)]
     #[schema(inline)]
     mode: TokenMode,
 }
@@ -83,11 +80,10 @@ async fn state(State(accounts): State<Accounts>, caller: Identity) -> Result<Jso
 /// A code of a second factor.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct SecondFactorCode {
     /// The code of a TOTP app; if the user has a second factor already, also a recovery code or the code of an SMS.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    code: String,
+    code: Text<0, 100>,
 }
 
 /// Verify a second factor

@@ -12,6 +12,7 @@ use omnistack_core::{
     http::{Error, Json},
     identity::{SessionId, TenantId},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{
@@ -194,17 +195,14 @@ pub(crate) fn require_own_page_for_cookies(
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PasswordSignIn)]
+#[garde(allow_unvalidated)]
 struct Login {
     /// The email address.
-    #[garde(length(chars, max = 254))]
-    #[schema(max_length = 254)]
-    email: String,
+    email: Text<0, 254>,
     /// The password.
-    #[garde(skip)]
     password: Password,
     /// The way the tokens are returned.
     #[serde(default)]
-    #[garde(skip)]
     #[schema(inline)]
     mode: TokenMode,
 }
@@ -232,14 +230,12 @@ async fn login(
 /// The token of a magic link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct LinkSignIn {
     /// The token from the link.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    token: String,
+    token: Text<0, 200>,
     /// The way the tokens are returned.
     #[serde(default)]
-    #[garde(skip)]
     #[schema(inline)]
     mode: TokenMode,
 }
@@ -265,14 +261,12 @@ async fn verify_link(
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RefreshToken)]
+#[garde(allow_unvalidated)]
 struct Refresh {
     /// The refresh token as it was returned. Absent in mode `cookie`.
-    #[garde(inner(length(chars, max = 200)))]
-    #[schema(max_length = 200)]
-    refresh_token: Option<String>,
+    refresh_token: Option<Text<0, 200>>,
     /// The way the token is sent.
     #[serde(default)]
-    #[garde(skip)]
     #[schema(inline)]
     mode: TokenMode,
 }

@@ -7,6 +7,7 @@ use omnistack_core::{
     http::{Error, Json},
     identity::{Identity, Require},
     module::Api,
+    text::Text,
 };
 use omnistack_messaging::sms::PhoneNumber;
 use serde::{Deserialize, Serialize};
@@ -49,11 +50,10 @@ fn code_sent(phone: String) -> (StatusCode, Json<CodeSent>) {
 /// The challenge of a sign-in.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct SmsChallenge {
     /// The challenge as it was returned. It stays valid.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    challenge: String,
+    challenge: Text<0, 200>,
 }
 
 /// Send a code at sign-in
@@ -116,11 +116,10 @@ async fn begin(
 /// The code of an SMS.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct SmsCode {
     /// The code from the message.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    code: String,
+    code: Text<0, 100>,
 }
 
 /// Confirm a number for codes

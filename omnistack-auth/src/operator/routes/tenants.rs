@@ -7,7 +7,7 @@ use omnistack_core::{
     http::{Error, Json, MAX_PAGE_SIZE, NumberedPage, Path, Query},
     identity::{Identity, TenantId, UserId},
     module::Api,
-    name::is_name,
+    text::{Name, Text},
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -79,17 +79,15 @@ async fn list(
 /// A tenant to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewTenant {
     /// The display name.
-    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
-    name: String,
+    name: Name<100>,
     /// The slug, the tenant's name in URLs: 3 to 63 characters of `a-z 0-9 -`. If absent, it is derived from the name.
     #[garde(inner(length(chars, max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     slug: Option<String>,
     /// The user who becomes the first owner.
-    #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     owner_id: UserId,
 }
@@ -119,11 +117,10 @@ async fn get(State(operators): State<Operators>, Path(id): Path<TenantId>) -> Re
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TenantSuspension)]
+#[garde(allow_unvalidated)]
 struct Suspension {
     /// The reason, for the audit log, which the tenant's members can read.
-    #[garde(length(chars, min = 10, max = 1000))]
-    #[schema(min_length = 10, max_length = 1000, pattern = "^[^\\x00]*$")]
-    reason: String,
+    reason: Text<10, 1000>,
 }
 
 /// Suspend a tenant

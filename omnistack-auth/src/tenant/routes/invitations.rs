@@ -8,6 +8,7 @@ use omnistack_core::{
     id::Id,
     identity::{Identity, TenantId},
     module::Api,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -53,15 +54,14 @@ async fn list(
 /// An invitation to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewInvitation {
     /// The recipient's email address.
     #[garde(length(chars, max = 254), custom(is_email_address))]
     #[schema(max_length = 254, format = "email")]
     email: String,
     /// The role of the new member: the name of a role of the team.
-    #[garde(length(chars, min = 1, max = 64))]
-    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\x00]*$")]
-    role: String,
+    role: Text<1, 64>,
 }
 
 /// Fails unless the text has the form of an email address. Whether the mailbox exists is not checked.
@@ -129,11 +129,10 @@ async fn revoke(
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = InvitationAnswer)]
+#[garde(allow_unvalidated)]
 struct AcceptInvitation {
     /// The token from the link.
-    #[garde(length(chars, max = 200))]
-    #[schema(max_length = 200)]
-    token: String,
+    token: Text<0, 200>,
 }
 
 /// The team the caller has joined.

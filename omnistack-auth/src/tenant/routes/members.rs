@@ -7,6 +7,7 @@ use omnistack_core::{
     http::{CursorPage, Error, FieldError, Json, MAX_PAGE_SIZE, PageRequest, Path, Query},
     identity::{Identity, TenantId, UserId},
     module::Api,
+    text::Text,
 };
 use serde::Deserialize;
 use std::str::FromStr;
@@ -74,11 +75,10 @@ async fn list(
 /// A member's new role.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct MemberChange {
     /// The name of a role of the team.
-    #[garde(length(chars, min = 1, max = 64))]
-    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\x00]*$")]
-    role: String,
+    role: Text<1, 64>,
 }
 
 /// Change a member's role

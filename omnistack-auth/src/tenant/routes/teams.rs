@@ -8,7 +8,7 @@ use omnistack_core::{
     http::{CursorPage, Error, Json, MAX_PAGE_SIZE, PageRequest, Path, Query},
     identity::{Identity, Permissions, Require, TenantId, UserId},
     module::Api,
-    name::is_name,
+    text::Name,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -78,11 +78,10 @@ async fn list(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<T
 /// A team to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct NewTeam {
     /// The display name.
-    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
-    name: String,
+    name: Name<100>,
     /// The slug, the team's name in URLs: 3 to 63 characters of `a-z 0-9 -`. If absent, it is derived from the name.
     #[garde(inner(length(chars, max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
@@ -122,11 +121,10 @@ async fn get(
 /// The changes to a team.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 struct TeamChange {
     /// The new display name.
-    #[garde(inner(length(chars, min = 1, max = 100), custom(is_name)))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
-    name: Option<String>,
+    name: Option<Name<100>>,
     /// The new slug.
     #[garde(inner(length(chars, max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
@@ -146,7 +144,7 @@ async fn change(
     Path(id): Path<TenantId>,
     Json(change): Json<TeamChange>,
 ) -> Result<Json<TeamBody>, Error> {
-    Ok(Json(tenants.rename(&caller, id, change.name, change.slug).await?.into()))
+    Ok(Json(tenants.rename(&caller, id, change.name.map(String::from), change.slug).await?.into()))
 }
 
 /// Delete a team

@@ -7,6 +7,7 @@ use omnistack_core::{
     http::{Error, ErrorEnvelope, Json},
     identity::Identity,
     money::Money,
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,24 +26,20 @@ use crate::account::MAX_SEATS;
 /// A change of the plan.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 pub(super) struct ChangePlan {
     /// The key of the plan. Default: the plan that the tenant has.
-    #[garde(length(chars, max = 50))]
     #[serde(default)]
-    #[schema(max_length = 50)]
-    plan: Option<String>,
+    plan: Option<Text<0, 50>>,
     /// The interval of the price. Default: that which the tenant has, or else that of the plan.
-    #[garde(length(chars, max = 20))]
     #[serde(default)]
-    #[schema(max_length = 20)]
-    interval: Option<String>,
+    interval: Option<Text<0, 20>>,
     /// The number of seats. Default: those that the tenant has.
     #[garde(inner(range(min = 1, max = MAX_SEATS)))]
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     seats: Option<u64>,
     /// The `proration_at` of a preview of the last hour, so that the tenant pays what was shown. Default: now.
-    #[garde(skip)]
     #[serde(default)]
     proration_at: Option<Timestamp>,
 }
@@ -50,7 +47,7 @@ pub(super) struct ChangePlan {
 impl ChangePlan {
     fn wanted(&self) -> Result<WantedTerms, Error> {
         let interval = parse_interval(self.interval.as_deref())?;
-        Ok(WantedTerms { plan: self.plan.clone(), interval, seats: self.seats })
+        Ok(WantedTerms { plan: self.plan.clone().map(String::from), interval, seats: self.seats })
     }
 }
 

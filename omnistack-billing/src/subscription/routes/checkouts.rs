@@ -5,6 +5,7 @@ use garde::Validate;
 use omnistack_core::{
     http::{Error, ErrorEnvelope, Json},
     identity::Identity,
+    text::Text,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -18,16 +19,13 @@ use crate::account::MAX_SEATS;
 /// The plan to buy.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 pub(super) struct StartCheckout {
     /// The key of the plan.
-    #[garde(length(chars, min = 1, max = 50))]
-    #[schema(min_length = 1, max_length = 50)]
-    plan: String,
+    plan: Text<1, 50>,
     /// The interval of the price, such as `month` or `year`. Default: that of the plan.
-    #[garde(length(chars, max = 20))]
     #[serde(default)]
-    #[schema(max_length = 20)]
-    interval: Option<String>,
+    interval: Option<Text<0, 20>>,
     /// The number of seats, for a plan that is sold by seats. Default: 1.
     #[garde(inner(range(min = 1, max = MAX_SEATS)))]
     #[serde(default)]
@@ -35,25 +33,17 @@ pub(super) struct StartCheckout {
     seats: Option<u64>,
     /// The code of a coupon at the provider, if it has coupons: a coupon or a promotion code of Stripe, an offer of
     /// Razorpay.
-    #[garde(length(chars, min = 1, max = 100))]
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 100)]
-    coupon: Option<String>,
+    coupon: Option<Text<1, 100>>,
     /// The name of the payment provider. Default: that of the app.
-    #[garde(length(chars, max = 50))]
     #[serde(default)]
-    #[schema(max_length = 50)]
-    provider: Option<String>,
+    provider: Option<Text<0, 50>>,
     /// The path in the app to which the customer returns after paying. Default: `/`.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    success_path: Option<String>,
+    success_path: Option<Text<0, 500>>,
     /// The path in the app to which the customer returns otherwise. Default: `/`.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    cancel_path: Option<String>,
+    cancel_path: Option<Text<0, 500>>,
 }
 
 /// Start a checkout
@@ -79,13 +69,13 @@ pub(super) async fn checkout(
     caller.deny_impersonation()?;
     let StartCheckout { plan, interval, seats, coupon, provider, success_path, cancel_path } = start;
     let purchase = PlanPurchase {
-        plan,
+        plan: plan.into(),
         interval: parse_interval(interval.as_deref())?,
         seats,
-        coupon,
-        provider,
-        success_path: parse_path("success_path", success_path)?,
-        cancel_path: parse_path("cancel_path", cancel_path)?,
+        coupon: coupon.map(String::from),
+        provider: provider.map(String::from),
+        success_path: parse_path("success_path", success_path.map(String::from))?,
+        cancel_path: parse_path("cancel_path", cancel_path.map(String::from))?,
     };
     Ok(Json(subscriptions.start_checkout(&caller, purchase).await?))
 }

@@ -8,6 +8,7 @@ use omnistack_core::{
     http::{Error, ErrorEnvelope, Json},
     identity::Identity,
     payment::{PaymentProvider, StoredPaymentMethod},
+    text::Text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,12 +21,11 @@ use super::{
 /// The page to which a customer returns.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 pub(super) struct OpenPortal {
     /// The path in the app to which the customer returns. Default: `/`.
-    #[garde(length(chars, max = 500))]
     #[serde(default)]
-    #[schema(max_length = 500)]
-    return_path: Option<String>,
+    return_path: Option<Text<0, 500>>,
 }
 
 /// A page of the provider.
@@ -49,7 +49,8 @@ pub(super) async fn portal(
     Json(OpenPortal { return_path }): Json<OpenPortal>,
 ) -> Result<Json<PortalSession>, Error> {
     caller.deny_impersonation()?;
-    let return_url = format!("{}{}", subscriptions.0.public_url, parse_path("return_path", return_path)?);
+    let return_url =
+        format!("{}{}", subscriptions.0.public_url, parse_path("return_path", return_path.map(String::from))?);
     let (provider, customer) = subscriptions.known_customer(&caller).await?;
     let Some(customer) = customer else {
         let message = "the tenant has never paid; choose a plan by a checkout first";

@@ -6,10 +6,18 @@ use std::{
 };
 
 use async_trait::async_trait;
+use axum::{extract::State, routing::post};
 use bytes::Bytes;
-use omnistack_core::{BoxError, crypto::Sha256, http::Method};
-use omnistack_storage::{File, FileScanner, Files, ObjectKey, ScanResult, Storage};
-use omnistack_testkit::{TestDatabase, on_each_database};
+use omnistack_core::{
+    BoxError,
+    app::AppBuilder,
+    crypto::Sha256,
+    http::{Error, Json, Method, Request},
+    identity::Identity,
+    module::{Api, Context, Module, Mount, Registry},
+};
+use omnistack_storage::{File, FileScanner, FileService, Files, NewFile, ObjectKey, ScanResult, Storage};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
 use super::{FILES, PNG, files_app, id, upload, with};
@@ -20,7 +28,51 @@ fn form(head: &str, body: &[u8], end: &str) -> Bytes {
     [b"--xyz\r\n", head.as_bytes(), b"\r\n\r\n", body, end.as_bytes()].concat().into()
 }
 
+/// A module with an upload route of its own.
+struct Plans;
+
+impl Module for Plans {
+    fn name(&self) -> &'static str {
+        "plans"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let mount = Mount::app("/plans").body_limit(4 << 20).without_idempotency();
+        let api = Api::<FileService>::new().hidden("/", post(upload_plan));
+        registry.routes(mount, api, Context::get);
+    }
+}
+
+async fn upload_plan(
+    State(files): State<FileService>,
+    caller: Identity,
+    request: Request,
+) -> Result<Json<File>, Error> {
+    Ok(Json(files.upload_request(&caller, NewFile::new("plan.png"), request).await?.file))
+}
+
 on_each_database! {
+    async fn a_route_of_the_app_takes_an_upload(database: TestDatabase) {
+        let files = |app: AppBuilder| app.set("STORAGE_PROVIDER", "memory").with(Files::from_env()).with(Plans);
+        let app = TestApp::start(database, files).await;
+        let alice = app.user();
+        let send = |content_type: &str, key: &str, body: Bytes| {
+            let request = alice.request(Method::POST, "/api/v1/app/plans").header("content-type", content_type);
+            request.header("idempotency-key", key).body(body)
+        };
+        // More than the body of another route may have.
+        let large = Bytes::from([PNG, vec![0; 2_000_000].as_slice()].concat());
+        let stored = send("image/png", "key-1", large.clone()).await.expect(200).json();
+        assert_eq!((&stored["name"], &stored["size"]), (&json!("plan.png"), &json!(large.len())));
+        let content = alice.get(format!("{FILES}/{}/content", id(&stored))).await.expect_ok();
+        assert_eq!(content.body, large);
+        assert_eq!(send("image/png", "key-1", large).await.expect(200).json()["id"], stored["id"], "sent again");
+
+        let head = "Content-Disposition: form-data; name=\"file\"; filename=\"scan.png\"\r\nContent-Type: image/png";
+        let stored = send(FORM, "key-2", form(head, PNG, "\r\n--xyz--\r\n")).await.expect(200).json();
+        assert_eq!((&stored["name"], &stored["size"]), (&json!("plan.png"), &json!(PNG.len())));
+    }
+
     async fn a_file_comes_and_is_read(database: TestDatabase) {
         let shop = files_app(database, &[], None).await;
         let alice = shop.app.user();

@@ -8,6 +8,7 @@ use omnistack_core::{
     http::{CursorPage, Error, Json, PageRequest, Path, Query},
     identity::{Identity, TenantId},
     module::Api,
+    text::Text,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -69,9 +70,7 @@ struct TenantWebhookEndpointUpdate {
     /// Whether events are sent to the endpoint.
     enabled: bool,
     /// The reason, for the audit log of the tenant.
-    #[garde(inner(length(chars, max = 500)))]
-    #[schema(max_length = 500)]
-    reason: Option<String>,
+    reason: Option<Text<0, 500>>,
 }
 
 /// Disable or enable a webhook endpoint of a tenant
@@ -89,5 +88,5 @@ async fn update(
     Json(update): Json<TenantWebhookEndpointUpdate>,
 ) -> Result<Json<TenantWebhookEndpoint>, Error> {
     let TenantWebhookEndpointUpdate { enabled, reason } = update;
-    Ok(Json(endpoints.set_enabled(&caller, id, enabled, reason).await?))
+    Ok(Json(endpoints.set_enabled(&caller, id, enabled, reason.map(String::from)).await?))
 }

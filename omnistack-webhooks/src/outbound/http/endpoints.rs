@@ -193,6 +193,7 @@ struct WebhookEndpointUpdate {
     /// The largest number of requests a second; `null` for no limit.
     #[serde(default)]
     #[garde(inner(range(min = 1, max = 1000)))]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     rate_per_second: Patch<u32>,
     /// Enables a paused or disabled endpoint, or pauses it. Events that were published while it was disabled are not
     /// sent automatically; `recover` sends them.
