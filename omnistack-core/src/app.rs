@@ -49,6 +49,8 @@ mod dev_identity;
 mod disk;
 mod docs;
 mod host;
+#[cfg(feature = "cli")]
+mod indent;
 mod mail_jobs;
 mod malformed_request;
 mod middleware_stack;

@@ -118,19 +118,11 @@ pub(super) fn openapi(app: &App, part: Option<&str>) -> crate::Result<()> {
         Some(part) => app.openapi_part(part)?,
         None => app.openapi().to_vec(),
     };
+    let text = String::from_utf8_lossy(&text);
     #[cfg(feature = "cli")]
-    let text = indented(&text)?;
-    print_line(format_args!("{}", String::from_utf8_lossy(&text)))?;
+    let text = super::indent::indented(&text);
+    print_line(format_args!("{text}"))?;
     Ok(())
-}
-
-/// Returns a JSON document with line breaks, and with its fields in the same order.
-#[cfg(feature = "cli")]
-fn indented(document: &[u8]) -> crate::Result<Vec<u8>> {
-    let mut document = serde_json::Deserializer::from_slice(document);
-    let mut indented = serde_json::Serializer::pretty(Vec::new());
-    serde_transcode::transcode(&mut document, &mut indented).map_err(|error| RunError::new(error.to_string()))?;
-    Ok(indented.into_inner())
 }
 
 /// Lists routes.

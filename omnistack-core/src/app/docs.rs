@@ -2,6 +2,8 @@
 
 #[cfg(feature = "docs-page")]
 mod page;
+#[cfg(feature = "docs-page")]
+mod swagger_ui;
 
 #[cfg(feature = "docs-page")]
 pub(super) use page::add;
