@@ -21,6 +21,7 @@ mod folder;
 mod fuzz;
 mod host;
 mod http;
+mod image;
 mod limits;
 mod load;
 mod models;
@@ -107,6 +108,10 @@ fn dispatch(matches: &ArgMatches) -> Result {
             ]),
         },
         Some(("load", matches)) => load::run(&load_plan(matches)),
+        Some(("image", matches)) => {
+            let profile = matches.get_one::<String>("profile").map(String::as_str).unwrap_or_default();
+            image::run(profile, matches.get_flag("twice"))
+        }
         Some(("fuzz", matches)) => {
             let only = matches.get_one::<String>("target").map(String::as_str);
             fuzz::run(only, matches.get_one::<u64>("seconds").copied().unwrap_or_default())
@@ -205,6 +210,27 @@ fn cli() -> Command {
                 .arg(load_number("rate", 600, "Requests a minute that must be sent; for spike, those before it"))
                 .arg(load_limit("max-errors", "PERCENT", "0", "The percentage of the requests that may fail"))
                 .arg(load_limit("max-p99", "MS", "1000", "The largest p99 of a kind of user, in milliseconds")),
+        )
+        .subcommand(
+            Command::new("image")
+                .about("Builds the program of the image of examples/saas; fails if the image would be too large")
+                .long_about(
+                    "Builds examples/saas as deploy/Dockerfile does, compresses the program, and adds the size of the base \
+                     image. Fails if the sum is not below 60 MB. No image is built, so no container engine is needed.",
+                )
+                .arg(
+                    Arg::new("profile")
+                        .long("profile")
+                        .default_value("dist")
+                        .value_parser(["dist", "release"])
+                        .help("The build profile, as the Dockerfile's argument PROFILE"),
+                )
+                .arg(
+                    Arg::new("twice")
+                        .long("twice")
+                        .action(ArgAction::SetTrue)
+                        .help("Build from nothing, and again, and fail if the two programs differ; takes long"),
+                ),
         )
         .subcommand(
             Command::new("fuzz")

@@ -41,7 +41,8 @@ pub(super) async fn worker(app: App) -> crate::Result<()> {
             RunError::new(format!("can't listen on {address}: {error}; set WORKER_HEALTH_ADDRESS to another address"))
         })?),
     };
-    _ = print_line(format_args!("{} runs background work; jobs: {:?}", app.title, app.runner));
+    // The first process in development creates the first operator, whose password is among these lines.
+    _ = print_line(format_args!("{} runs background work\n{}", name(&app), module_lines(&app)));
     let shutdown = ShutdownToken::new();
     tokio::spawn(shut_down_on_signal(shutdown.clone()));
     let answering = async {
@@ -107,9 +108,17 @@ fn startup_text(app: &App, address: SocketAddr) -> String {
     if let Ok(public) = app.ctx.get::<PublicUrl>() {
         banner.line("public URL", move || public.to_string());
     }
-    let mut text = banner.render(&format!("{} {} ({})", app.title, app.version, app.environment()));
-    text.push_str(&app.banner.render("embedded").replacen("\n  embedded\n", "", 1));
-    text
+    banner.render(&name(app)) + &module_lines(app)
+}
+
+/// Returns the name, the version and the environment of the app.
+fn name(app: &App) -> String {
+    format!("{} {} ({})", app.title, app.version, app.environment())
+}
+
+/// Returns the lines of the modules that `serve` and `worker` print at startup.
+fn module_lines(app: &App) -> String {
+    app.banner.render("embedded").replacen("\n  embedded\n", "", 1)
 }
 
 /// Prints the OpenAPI document, or a part of it, such as `app.v1`.

@@ -3,6 +3,8 @@
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
+mod postgres_scratch;
+#[cfg(feature = "postgres")]
 mod postgres_tools;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -151,38 +153,48 @@ pub(super) async fn fill(
     }
 }
 
-/// Creates an empty database for a check, beside the one of `place`, and returns its place.
-pub(super) async fn create_scratch(
-    dialect: Dialect,
-    place: &DatabasePlace,
-    folder: &Path,
-    name: &str,
-) -> Result<DatabasePlace, Error> {
-    #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
-    let _ = (folder, name);
-    match dialect {
-        #[cfg(feature = "postgres")]
-        Dialect::Postgres => Ok(DatabasePlace::new(&place.settings, postgres::create_scratch(&place.url, name).await?)),
-        #[cfg(feature = "sqlite")]
-        Dialect::Sqlite => {
-            let file = folder.join(format!("{name}.db"));
-            Ok(DatabasePlace::new(&place.settings, format!("sqlite:{}", file.display()).into()))
-        }
-        #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
-        _ => Err(not_compiled_in()),
-    }
+/// An empty database for a check, beside that of the app.
+#[derive(Debug)]
+pub(super) struct ScratchDatabase {
+    pub(super) place: DatabasePlace,
+    /// `None` for SQLite, whose file is removed with its folder.
+    #[cfg(feature = "postgres")]
+    on_server: Option<postgres_scratch::PostgresScratch>,
 }
 
-/// Removes a database of [`create_scratch`]. The file of a SQLite database is removed with its folder.
-pub(super) async fn drop_scratch(dialect: Dialect, place: &DatabasePlace, name: &str) -> Result<(), Error> {
-    match dialect {
-        #[cfg(feature = "postgres")]
-        Dialect::Postgres => postgres::drop_scratch(&place.url, name).await,
-        _ => {
-            #[cfg(not(feature = "postgres"))]
-            let _ = (place, name);
-            Ok(())
+impl ScratchDatabase {
+    /// Creates the database: on the server of `beside`, or as a file in `folder`.
+    pub(super) async fn create(dialect: Dialect, beside: &DatabasePlace, folder: &Path) -> Result<Self, Error> {
+        #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+        let _ = folder;
+        match dialect {
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => {
+                let scratch = postgres_scratch::PostgresScratch::create(&beside.url).await?;
+                Ok(Self { place: DatabasePlace::new(&beside.settings, scratch.url()), on_server: Some(scratch) })
+            }
+            #[cfg(feature = "sqlite")]
+            Dialect::Sqlite => {
+                let file = folder.join(format!("{}.db", super::temporary::unique_name()));
+                let url = format!("sqlite:{}", file.display());
+                Ok(Self {
+                    place: DatabasePlace::new(&beside.settings, url.into()),
+                    #[cfg(feature = "postgres")]
+                    on_server: None,
+                })
+            }
+            #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+            _ => Err(not_compiled_in()),
         }
+    }
+
+    /// Removes the database.
+    pub(super) async fn remove(self) -> Result<(), Error> {
+        #[cfg(feature = "postgres")]
+        if let Some(scratch) = self.on_server {
+            return scratch.remove().await;
+        }
+        Ok(())
     }
 }
 

@@ -16,10 +16,10 @@ use super::{
     BackupContent, BackupPart, Backups, Error, RestoreReport,
     archive::ArchiveReader,
     create::join,
-    database::{self, DatabasePlace},
+    database::{self, DatabasePlace, ScratchDatabase},
     manifest::{DatabaseRecord, Manifest},
     place::ArchivePlace,
-    temporary::{TemporaryFolder, unique_name},
+    temporary::TemporaryFolder,
 };
 use crate::{BoxError, crypto::KeyRing, db::Dialect};
 
@@ -74,8 +74,8 @@ impl Backups {
     }
 
     /// Verifies a backup: reads the whole archive, and restores each database into a scratch database, which is removed
-    /// afterwards. On PostgreSQL, the role of `DATABASE_URL` needs CREATEDB. Neither the app's database nor the parts of
-    /// the modules are changed.
+    /// afterwards. If the process is killed, the next check with the same `DATABASE_URL` removes it. On PostgreSQL, the
+    /// role of `DATABASE_URL` needs CREATEDB. Neither the app's database nor the parts of the modules are changed.
     ///
     /// # Errors
     /// [`Error::Damaged`] for an archive that is not whole, [`Error::Differs`] if a scratch database differs from the
@@ -90,16 +90,15 @@ impl Backups {
         let mut audit_entries = 0;
         for record in &manifest.databases {
             let copy = copies.get(&record.entry).ok_or_else(|| missing_copy(&place, record))?;
-            let name = format!("omnistack_check_{}", unique_name());
-            let scratch = database::create_scratch(dialect, &main, folder.path(), &name).await?;
+            let scratch = ScratchDatabase::create(dialect, &main, folder.path()).await?;
             let checked = async {
-                database::fill(dialect, &scratch, copy, &self.0.settings, &self.0.clock).await?;
-                database::verify(&scratch, record, &place.to_string(), &self.0.clock).await
+                database::fill(dialect, &scratch.place, copy, &self.0.settings, &self.0.clock).await?;
+                database::verify(&scratch.place, record, &place.to_string(), &self.0.clock).await
             };
             let checked = checked.await;
-            let dropped = database::drop_scratch(dialect, &main, &name).await;
+            let removed = scratch.remove().await;
             audit_entries += checked?;
-            dropped?;
+            removed?;
         }
         Ok(report(&place, &manifest, audit_entries))
     }

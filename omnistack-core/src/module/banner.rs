@@ -1,4 +1,4 @@
-//! The text that `serve` prints at startup.
+//! The text that `serve` and `worker` print at startup.
 
 use std::fmt::{self, Write as _};
 

@@ -356,7 +356,7 @@ impl Registry {
         self
     }
 
-    /// Adds a line to the text that `serve` prints at startup. It is left out while its text is empty.
+    /// Adds a line to the text that `serve` and `worker` print at startup. It is left out while its text is empty.
     pub fn banner(&mut self, label: &'static str, text: impl Fn() -> String + Send + Sync + 'static) -> &mut Self {
         self.banner.line(label, text);
         self

@@ -74,6 +74,13 @@ fn a_smoke_fails_for_each_limit_alone() {
     let mut failed = good.clone();
     failed[3].requests.failed = 1;
     assert!(judge(&failed, &alive).contains("1 of 1800 requests failed"));
+    let refused = |status: &str, count| {
+        let mut refused = good.clone();
+        refused[3].requests.refused.insert(status.to_owned(), count);
+        judge(&refused, &alive)
+    };
+    assert!(refused("429", 1).contains("599 requests in a minute, from second 10; the floor is 600"));
+    assert!(refused("503", 1).contains("the app refused 1 of 1800 requests with 503"));
     let ended = [ProcessMemory { name: "worker", samples: vec![Some(1.0), None] }];
     assert!(judge(&good, &ended).contains("worker has ended"));
 }

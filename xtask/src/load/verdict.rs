@@ -58,6 +58,7 @@ pub(super) fn judge(
     match profile {
         LoadProfile::Smoke | LoadProfile::Soak => {
             wrong.extend(low_rate(limits.rate, seconds, windows));
+            wrong.extend(overloaded(&all));
             wrong.extend(by_kind(windows).iter().filter_map(|(kind, tally)| slow(kind, tally, limits.max_p99)));
         }
         LoadProfile::Spike => wrong.extend(spike(limits, seconds, windows)),
@@ -72,15 +73,22 @@ pub(super) fn judge(
     wrong
 }
 
-/// Finds a minute with too few requests. The first seconds, in which users arrive, and the rest after the last full
-/// minute do not count.
+/// Finds a minute with too few requests. Refused requests, the first seconds, in which users arrive, and the rest after
+/// the last full minute do not count.
 fn low_rate(rate: u64, seconds: u64, windows: &[LoadWindow]) -> Option<String> {
     let minutes = seconds.saturating_sub(ARRIVAL_SECONDS) / 60;
     (0..minutes).find_map(|minute| {
         let from = ARRIVAL_SECONDS + minute * 60;
-        let sent = between(windows, from, from + 60).requests;
-        (sent < rate).then(|| format!("{sent} requests in a minute, from second {from}; the floor is {rate}"))
+        let sent = between(windows, from, from + 60);
+        let served = sent.requests - sent.refused();
+        (served < rate).then(|| format!("{served} requests in a minute, from second {from}; the floor is {rate}"))
     })
+}
+
+/// Finds requests that the app refused because it had no capacity. A steady load must not exceed it.
+fn overloaded(all: &Tally) -> Option<String> {
+    let refused = all.refused.get("503").copied().unwrap_or_default();
+    (refused > 0).then(|| format!("the app refused {refused} of {} requests with 503", all.requests))
 }
 
 fn slow(kind: &str, tally: &Tally, max_p99: f64) -> Option<String> {

@@ -1,9 +1,10 @@
 //! hadolint, check-jsonschema, kubernetes-validate, zizmor and systemd: the files in `deploy` and the workflows of the
-//! template. No image is built and no container runs, because the machine has no container engine.
+//! template. No image is built and no container runs, because the machine has no container engine. The commands of the
+//! book's chapters about production run as printed, where the machine can.
 
 use std::{fs, path::Path, process::Command};
 
-use super::PeerContext;
+use super::{PeerContext, load, python};
 use crate::{
     command,
     failure::{Context, Result},
@@ -58,9 +59,23 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
         command::run(zizmor.arg(template.join(".github")))
     })?;
     check_units(&deploy.join("systemd"), report)?;
-    report.step("Fly.io, Railway, Render, and the commands in the book", || {
-        let script = host::root().join("xtask/peers/deploy.py");
-        command::run(program("python").arg(script).arg(host::root()).arg(setting.app))
+    let script = |name: &str| {
+        let mut python = program("python");
+        python.arg(host::root().join("xtask/peers").join(name)).arg(host::root()).arg(setting.app);
+        python.env("PYTHONDONTWRITEBYTECODE", "1");
+        python
+    };
+    report.step("Fly.io, Railway, Render, and the commands in the book", || command::run(&mut script("deploy.py")))?;
+    let locust = report.step_with_note("install Locust", || {
+        load::install_locust().map(|program| (program.clone(), program.display().to_string()))
+    })?;
+    let moto = report.step_with_note("install moto", || {
+        python::install(&python::PYTHON).map(|folder| (folder.join("python"), folder.display().to_string()))
+    })?;
+    report.step("the commands of the chapters about production, as printed", || {
+        let mut chapters = script("chapters.py");
+        setting.servers.set_environment(&mut chapters);
+        command::run(chapters.arg(&setting.servers.postgres.url).arg(locust).arg(moto))
     })
 }
 

@@ -84,6 +84,19 @@ impl Drop for Worker {
     }
 }
 
+#[test]
+fn a_worker_that_creates_the_first_operator_prints_the_password() {
+    let folder = std::env::temp_dir().join(format!("omnistack-first-worker-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_saas"));
+    command.current_dir(&folder).arg("worker").env_clear().env("LOG_LEVEL", "error").stdout(Stdio::piped());
+    let mut worker = Worker(command.spawn().unwrap());
+    let mut lines = BufReader::new(worker.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("sign in as    owner@example.com, password ")));
+    drop(worker);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[tokio::test]
 async fn a_worker_answers_for_its_health() {
     let database = TestDatabase::sqlite();

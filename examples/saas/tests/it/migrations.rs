@@ -1,4 +1,4 @@
-//! Tests of the command `saas migrate …`, and of replicas that start at once.
+//! Tests of the command `saas migrate …`, of replicas that start at once, and of the plan in the book.
 
 use std::{
     io::{BufRead as _, BufReader, Lines, Read as _, Write as _},
@@ -7,6 +7,10 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
+use omnistack::{
+    crypto::KeyRing,
+    db::{MigrateOptions, Migration, Migrations},
+};
 use omnistack_testkit::{TestDatabase, on_each_database};
 
 const REPLICAS: usize = 10;
@@ -90,7 +94,55 @@ async fn of_ten_replicas_that_start_at_once_one_migrates_and_all_serve() {
     assert_eq!(migrated, 1, "{logs:?}");
 }
 
+#[tokio::test]
+async fn the_book_shows_the_plan_of_its_example() {
+    const PROJECTS: Migration =
+        Migration { name: "0001_projects", postgres: "create table projects (tenant_id bigint not null);", sqlite: "" };
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/migrations.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let block = |begin: &str| page.split_once(begin).unwrap().1.split_once("\n```").unwrap().0.to_owned();
+    let archive = Migration { name: "0002_archive", postgres: block("```sql\n").leak(), sqlite: "" };
+    let migrations: Migrations = vec![PROJECTS, archive].leak();
+
+    let database = TestDatabase::postgres();
+    let db = database.open_db();
+    db.migrate("projects", &[PROJECTS]).await.unwrap();
+    db.query("insert into projects select i from generate_series(1, 2000) i").execute().await.unwrap();
+    db.query("analyze projects").execute().await.unwrap();
+    let planned = db.plan_migrations(&[("projects", migrations)], &MigrateOptions::new()).await.unwrap();
+    let printed = planned[0].to_string().replace("about 2000 rows", "about 1200000 rows");
+    let shown = block("```text\n");
+    let (plan, refusal) = shown.split_once("\n\n").unwrap();
+    assert_eq!(printed.trim_end(), plan);
+    assert_eq!((planned.len(), planned[0].long_locks(2000).count()), (1, 2));
+    assert!(refusal.starts_with("  REFUSED without `--allow-lock projects/0002_archive`: projects\n"), "{refusal}");
+}
+
 on_each_database! {
+    async fn in_production_nothing_starts_while_migrations_are_missing(database: TestDatabase) {
+        let key = KeyRing::new_key("2030");
+        for command in ["serve", "worker"] {
+            let mut command = program(database.url(), command);
+            command.envs([
+                ("APP_ENV", "production"),
+                ("PUBLIC_URL", "https://app.example.com"),
+                ("SECRET_KEYS", key.as_str()),
+                ("EMAIL_PROVIDER", "smtp"),
+                ("EMAIL_FROM", "hello@example.com"),
+                ("SMTP_URL", "smtps://mail.example.com"),
+                ("PAYMENTS_PROVIDER", "fake"),
+                ("SMS_PROVIDER", "twilio"),
+                ("SMS_FROM", "+15005550006"),
+                ("TWILIO_ACCOUNT_SID", "AC00000000000000000000000000000000"),
+                ("TWILIO_AUTH_TOKEN", "token"),
+            ]);
+            let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && said.contains("migrations are pending (core/0001_core, "), "{said}");
+        }
+        assert!(!prints(database.url(), "migrate --list").await.contains("applied"), "nothing ran");
+    }
+
     async fn operators_look_at_migrations_before_they_run_them(database: TestDatabase) {
         let url = database.url();
         let plan = prints(url, "migrate --plan").await;

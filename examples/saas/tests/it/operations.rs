@@ -1,6 +1,7 @@
 //! Tests of what operators run: reports, clean-up, seeds, backups and maintenance, by the commands of the program.
 
 mod killed_backup;
+mod killed_check;
 
 use std::{
     path::Path,

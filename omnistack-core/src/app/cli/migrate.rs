@@ -1,5 +1,7 @@
 //! The command `migrate`.
 
+use std::collections::BTreeSet;
+
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::{
@@ -62,12 +64,11 @@ async fn plan(app: &App, options: &MigrateOptions) -> crate::Result<()> {
     let planned = app.plan_migrations(options).await?;
     for migration in &planned {
         print_line(format_args!("{migration}"))?;
-        for (_, lock) in migration.long_locks(app.db_settings.large_table) {
-            print_line(format_args!(
-                "  REFUSED without `--allow-lock {}`: {}\n",
-                migration.full_name(),
-                lock.table.as_deref().unwrap_or("its table"),
-            ))?;
+        let long_locks = migration.long_locks(app.db_settings.large_table);
+        let tables: BTreeSet<_> = long_locks.map(|(_, lock)| lock.table.as_deref().unwrap_or("its table")).collect();
+        if !tables.is_empty() {
+            let tables = tables.into_iter().collect::<Vec<_>>().join(", ");
+            print_line(format_args!("  REFUSED without `--allow-lock {}`: {tables}\n", migration.full_name()))?;
         }
     }
     match planned.len() {

@@ -12,17 +12,16 @@ use std::{
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::{
     fs::File,
     io::{self, AsyncWriteExt as _, BufReader},
     process::Command,
 };
 
-use super::{inventory, postgres_tools::PostgresTool, quoted, server_major};
+use super::{inventory, postgres_tools::PostgresTool, server_major};
 use crate::{
     backup::{BackupSettings, Error, manifest::Inventory},
-    db::{self, Db, postgres_hosts},
+    db::Db,
 };
 
 /// Bytes of a program's output that are written to a file at once.
@@ -72,36 +71,6 @@ pub(super) async fn fill(url: &SecretString, major: u32, from: &Path, settings: 
     ]);
     command.arg(from);
     run(command, "pg_restore").await
-}
-
-/// Creates an empty database with this name on the server, and returns its URL.
-pub(super) async fn create_scratch(url: &SecretString, name: &str) -> Result<SecretString, Error> {
-    match execute(url, format!("create database {}", quoted(name))).await? {
-        Ok(()) => Ok(with_database(url.expose_secret(), name).into()),
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => Err(Error::refused(format!(
-            "the role of DATABASE_URL can't create a database for the check ({error}): run the check with a DATABASE_URL \
-             whose role has CREATEDB"
-        ))),
-        Err(error) => Err(db::Error::from(error).into()),
-    }
-}
-
-/// Removes a database of [`create_scratch`].
-pub(super) async fn drop_scratch(url: &SecretString, name: &str) -> Result<(), Error> {
-    let dropped = execute(url, format!("drop database if exists {} with (force)", quoted(name))).await?;
-    Ok(dropped.map_err(db::Error::from)?)
-}
-
-/// Runs a statement on the host that accepts writes. The outer error is that of a URL that can't be read.
-async fn execute(url: &SecretString, sql: String) -> Result<sqlx::Result<()>, db::Error> {
-    let hosts = postgres_hosts::parse(url.expose_secret())?;
-    let hosts: Vec<_> = hosts.into_iter().map(|options| options.disable_statement_logging()).collect();
-    let run = async {
-        let mut connection = postgres_hosts::connect(&hosts).await?;
-        connection.execute(AssertSqlSafe(sql)).await?;
-        connection.close().await
-    };
-    Ok(run.await)
 }
 
 /// Runs a program to its end. Fails with what it wrote to standard error.
@@ -211,17 +180,6 @@ fn libpq_parameter(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Returns the URL with another database.
-fn with_database(url: &str, name: &str) -> String {
-    let (place, query) = url.split_once('?').unwrap_or((url, ""));
-    let start = place.find("://").map_or(0, |index| index + 3);
-    let end = place[start..].find('/').map_or(place.len(), |index| start + index);
-    // A parameter would override the path.
-    let query: Vec<&str> = query.split('&').filter(|part| !part.is_empty() && !part.starts_with("dbname=")).collect();
-    let question = if query.is_empty() { "" } else { "?" };
-    format!("{}/{name}{question}{}", &place[..end], query.join("&"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,18 +206,6 @@ mod tests {
         ] {
             let converted = LibpqUrl::new(url);
             assert_eq!((converted.url.as_str(), converted.password.as_deref()), (expected, password));
-        }
-    }
-
-    #[test]
-    fn urls_of_scratch_databases() {
-        for (url, expected) in [
-            ("postgres://app:x@db:5433/shop?sslmode=require", "postgres://app:x@db:5433/check?sslmode=require"),
-            ("postgres://app@db", "postgres://app@db/check"),
-            ("postgres://app@db1,db2/shop", "postgres://app@db1,db2/check"),
-            ("postgres:///shop?host=/run&dbname=shop", "postgres:///check?host=/run"),
-        ] {
-            assert_eq!(with_database(url, "check"), expected);
         }
     }
 }
