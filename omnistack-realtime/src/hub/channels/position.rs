@@ -42,8 +42,8 @@ impl Channel {
             return state.take_lost(|offset| offset > position.offset);
         }
         let is_behind = |offset| offset < position.offset;
-        let mut offsets = state.subscribers.iter().filter_map(|subscriber| subscriber.offset());
-        let is_doubtful = !is_same_epoch || offsets.any(is_behind);
+        let is_doubtful =
+            !is_same_epoch || state.subscribers.iter().filter_map(|subscriber| subscriber.offset()).any(is_behind);
         state.doubt = is_doubtful.then(|| Box::new(position.clone()));
         Vec::new()
     }
