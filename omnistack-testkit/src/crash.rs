@@ -121,7 +121,7 @@ impl CrashCommand {
 pub struct CrashEnd {
     /// Whether the child was killed before its test ended.
     pub was_killed: bool,
-    /// What the child has printed, with the lines of the test harness.
+    /// The standard output of the child, with the lines of the test harness.
     pub stdout: String,
 }
 

@@ -96,7 +96,7 @@ pub(super) async fn budgets_of(tx: &mut Tx, callers: &[&AiCaller]) -> Result<Vec
     tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await
 }
 
-/// What is used of a budget and its limits, or a budget alone.
+/// A row of the counters of a budget with its limits, or of a budget without counters.
 #[derive(omnistack_core::db::FromRow)]
 struct UseRow {
     tenant_id: TenantId,
