@@ -273,3 +273,32 @@ impl SettingValue for Address {
         text.parse().map_err(|error| format!("is not a mail address: {error}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    #[test]
+    fn domains_are_those_of_uts_46() {
+        let bidirectional = [("\u{5d0}\u{5d1}.example", Some("xn--4dbc.example")), ("\u{5d0}a.example", None)];
+        let spellings = [
+            ("B\u{dc}CHER.example", Some("xn--bcher-kva.example")),
+            ("bu\u{308}cher.example", Some("xn--bcher-kva.example")),
+            ("XN--BCHER-KVA.example", Some("xn--bcher-kva.example")),
+            ("\u{ff42}.example", Some("b.example")),
+            ("b\u{ad}\u{fc}cher.example", Some("xn--bcher-kva.example")),
+            // A character of its own, and not `ss`.
+            ("fa\u{df}.example", Some("xn--fa-hia.example")),
+            // A joiner is valid after a virama.
+            ("\u{915}\u{94d}\u{200d}\u{937}.example", Some("xn--11b2ezcw70k.example")),
+            ("a\u{200d}b.example", None),
+        ];
+        let invalid =
+            ["xn--a.example", "xn--\u{fc}.example", "\u{308}a.example", "\u{378}.example", "\u{fffd}.example"];
+        let invalid = invalid.into_iter().map(|domain| (domain, None));
+        for (domain, expected) in spellings.into_iter().chain(bidirectional).chain(invalid) {
+            let address = Address::new(&format!("ada@{domain}")).ok();
+            assert_eq!(address.as_ref().map(Address::domain), expected, "{domain:?}");
+        }
+    }
+}
