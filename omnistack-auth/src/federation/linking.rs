@@ -164,6 +164,10 @@ impl AccountLinker {
                 return Ok(AccountMatch::LinkByEmail(owner.id));
             }
             if policy.taken_address == TakenAddress::Refuse {
+                // The identity's first sign-in may have created the account after the first look.
+                if let Some(user) = store::find(tx, &identity.issuer, &identity.subject).await? {
+                    return Ok(AccountMatch::Existing(user));
+                }
                 let message = "an account with your address exists; sign in to it as you did before, then link it with \
                                the provider";
                 return Err(http::Error::conflict("ACCOUNT_EXISTS", message).into());
