@@ -348,6 +348,7 @@ on_each_database! {
 
     async fn activity_reaches_its_tenant_with_the_commit(database: TestDatabase) {
         let app = app_with(database, Channels::new().allow("activity", |_, _| true)).await;
+        app.app().start().await.unwrap();
         let server = app.listen_with_defaults().await;
         let (ann, bob) = (app.user(), app.user());
         let mut live = LiveClient::subscribed(server.address, &ann, "activity").await;
@@ -365,6 +366,7 @@ on_each_database! {
 
     async fn without_a_rule_no_activity_is_stored(database: TestDatabase) {
         let app = app_with(database, Channels::new()).await;
+        app.app().start().await.unwrap();
         delete_note(&app, &app.user(), 1, true).await;
         assert_eq!(app.run_events().await, 0);
     }
