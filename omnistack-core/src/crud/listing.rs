@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::Search;
 use crate::{
-    db::{self, Arguments, Record, Tx},
+    db::{self, Arguments, Dialect, Record, Tx},
     http::{Error, MAX_COUNTED_ROWS, NumberedPage},
 };
 
@@ -15,6 +15,8 @@ const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most rows that are read in the order of the list to find a text before the search index is used. A common text
 /// is found among these rows, and the index would return too many rows to sort.
 const MAX_PROBED_ROWS: u32 = 2_000;
+/// The same for a numbered page. If one row in three matches, all rows that are counted are among these.
+const MAX_PROBED_ROWS_OF_PAGE: u32 = 3 * MAX_COUNTED_ROWS;
 
 type Conditions<'a> = Box<dyn Fn(&mut Arguments) -> Result<Vec<String>, Error> + Send + Sync + 'a>;
 
@@ -54,8 +56,8 @@ impl<'a> SqlList<'a> {
     /// # Errors
     /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds; the errors of the database.
     pub async fn first<T: Record>(&self, tx: &mut Tx, columns: &str, limit: u32) -> Result<Vec<T>, Error> {
-        let by_index = self.uses_search_index(tx, MAX_PROBED_ROWS, limit).await?;
-        self.rows(tx, by_index, columns, limit, 0).await
+        let source = self.source(tx, MAX_PROBED_ROWS, limit).await?;
+        self.rows(tx, source, columns, limit, 0).await
     }
 
     /// Returns a page by its number, counted from 1, and the total number of rows, counted up to
@@ -70,41 +72,46 @@ impl<'a> SqlList<'a> {
         page: u32,
         page_size: u32,
     ) -> Result<NumberedPage<T>, Error> {
-        // If one row in three matches, all rows that are counted are among the first 30,000.
-        let by_index = self.uses_search_index(tx, MAX_COUNTED_ROWS, MAX_COUNTED_ROWS / 3).await?;
-        let mut args = Arguments::new(tx.dialect());
-        let counted = self.select(tx, by_index, "1", &mut args)?;
-        let count = format!("select count(*) from ({counted} limit {}) as counted", MAX_COUNTED_ROWS + 1);
-        let (counted,): (i64,) = self.map_timeout(tx.query(AssertSqlSafe(count)).args(args).fetch_one().await)?;
-        let items = self.rows(tx, by_index, columns, page_size, (page - 1).saturating_mul(page_size)).await?;
+        let most = MAX_COUNTED_ROWS + 1;
+        let source = self.source(tx, MAX_PROBED_ROWS_OF_PAGE, most).await?;
+        let counted = match source {
+            RowSource::First(_) => i64::from(most),
+            RowSource::Table | RowSource::SearchIndex => self.count(tx, source, most).await?,
+        };
+        let items = self.rows(tx, source, columns, page_size, (page - 1).saturating_mul(page_size)).await?;
         Ok(NumberedPage::new(items, page, page_size, counted.unsigned_abs()))
     }
 
-    /// Returns whether to find rows by the search index: the text is too rare to be found by reading the rows in
-    /// order.
-    async fn uses_search_index(&self, tx: &mut Tx, probed: u32, enough: u32) -> Result<bool, Error> {
-        let Some(search) = &self.search else { return Ok(false) };
+    /// Returns where to find the first `enough` rows: among the first `probed` rows of the list, if so many of them
+    /// contain the text.
+    async fn source(&self, tx: &mut Tx, probed: u32, enough: u32) -> Result<RowSource, Error> {
+        let Some(search) = &self.search else { return Ok(RowSource::Table) };
         tx.set_statement_timeout(SEARCH_TIMEOUT).await?;
-        if !search.is_indexed() {
-            return Ok(false);
+        if tx.dialect() == Dialect::Postgres {
+            // A plan for any tenant expects few rows, and sorts all of them.
+            tx.query("set local plan_cache_mode = force_custom_plan").execute().await?;
         }
+        let first = RowSource::First(probed);
+        Ok(match self.count(tx, first, enough).await? {
+            found if found >= i64::from(enough) => first,
+            _ if search.is_indexed() => RowSource::SearchIndex,
+            _ => RowSource::Table,
+        })
+    }
+
+    /// Returns the number of rows, counted up to `most`.
+    async fn count(&self, tx: &mut Tx, source: RowSource, most: u32) -> Result<i64, Error> {
         let mut args = Arguments::new(tx.dialect());
-        let conditions = (self.conditions)(&mut args)?;
-        let (columns, contains) = (search.columns(), search.contains(tx.dialect(), &mut args));
-        let Self { table, order, .. } = self;
-        let sql = format!(
-            "select count(*), count(case when {contains} then 1 end) from \
-             (select {columns} from {table}{} order by {order} limit {probed}) as probed",
-            filter(&conditions)
-        );
-        let (seen, found): (i64, i64) = self.map_timeout(tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await)?;
-        Ok(seen >= i64::from(probed) && found < i64::from(enough))
+        let counted = self.select(tx, source, "1", &mut args)?;
+        let sql = format!("select count(*) from ({counted} limit {most}) as counted");
+        let (counted,) = self.map_timeout(tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await)?;
+        Ok(counted)
     }
 
     async fn rows<T: Record>(
         &self,
         tx: &mut Tx,
-        by_index: bool,
+        source: RowSource,
         columns: &str,
         limit: u32,
         offset: u32,
@@ -113,7 +120,7 @@ impl<'a> SqlList<'a> {
         let Self { table, order, .. } = self;
         // Rows before the offset are read from the index alone, if it has all columns of the conditions.
         let passes_over = offset > 0;
-        let select = self.select(tx, by_index, if passes_over { "id" } else { columns }, &mut args)?;
+        let select = self.select(tx, source, if passes_over { "id" } else { columns }, &mut args)?;
         // The limit is part of the text: a planner that doesn't know it expects a tenth of all rows.
         let mut sql = format!("{select} order by {order} limit {limit}");
         if passes_over {
@@ -123,11 +130,17 @@ impl<'a> SqlList<'a> {
         self.map_timeout(tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await)
     }
 
-    fn select(&self, tx: &Tx, by_index: bool, columns: &str, args: &mut Arguments) -> Result<String, Error> {
-        let (mut from, mut conditions) = (self.table.to_owned(), (self.conditions)(args)?);
-        if let Some(search) = &self.search {
+    fn select(&self, tx: &Tx, source: RowSource, columns: &str, args: &mut Arguments) -> Result<String, Error> {
+        let Self { table, order, search, .. } = self;
+        let (mut from, mut conditions) = ((*table).to_owned(), (self.conditions)(args)?);
+        if let RowSource::First(probed) = source {
+            // A planner that expects few matches would sort the whole list before it looks at the first rows.
+            from = format!("(select * from {table}{} order by {order} limit {probed}) as {table}", filter(&conditions));
+            conditions.clear();
+        }
+        if let Some(search) = search {
             conditions.push(search.contains(tx.dialect(), args));
-            if by_index {
+            if matches!(source, RowSource::SearchIndex) {
                 search.narrow(tx.dialect(), &mut from, &mut conditions, args);
             }
         }
@@ -144,6 +157,17 @@ impl<'a> SqlList<'a> {
             _ => error.into(),
         })
     }
+}
+
+/// The source of the rows of a list.
+#[derive(Clone, Copy)]
+enum RowSource {
+    /// All rows of the table, by an index for the order.
+    Table,
+    /// At most so many first rows of the list without the search.
+    First(u32),
+    /// Rows that the search index returns.
+    SearchIndex,
 }
 
 fn filter(conditions: &[String]) -> String {

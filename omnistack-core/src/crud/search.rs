@@ -38,10 +38,6 @@ impl<'a> Search<'a> {
         self
     }
 
-    pub(super) fn columns(&self) -> String {
-        self.columns.join(", ")
-    }
-
     /// Returns whether the index can find the text: it must have at least three characters.
     pub(super) fn is_indexed(&self) -> bool {
         self.text.chars().nth(2).is_some()

@@ -237,14 +237,16 @@ impl JobFilter {
 /// Most jobs that are counted for one queue and state.
 const MAX_COUNTED_JOBS: i64 = 10_000;
 
-/// Reads one entry of an index for each queue, and a limited count for each of its states.
+/// Reads one entry of an index for each queue, and a limited count for each of its states. `between` and the order make
+/// PostgreSQL use the index: for a state that no job has, it would read the whole table.
 const COUNTS: &str = "with recursive queues (queue) as (
     select min(queue) from omni_jobs
     union all
     select (select min(omni_jobs.queue) from omni_jobs where omni_jobs.queue > queues.queue) from queues where queue is not null),
 states (state) as (values ('scheduled'), ('ready'), ('running'), ('done'), ('dead'), ('cancelled'))
 select queue, state, (select count(*) from (select 1 from omni_jobs
-    where omni_jobs.queue = queues.queue and omni_jobs.state = states.state limit $1) as counted)
+    where omni_jobs.queue = queues.queue and omni_jobs.state between states.state and states.state
+    order by omni_jobs.state limit $1) as counted)
 from queues cross join states where queue is not null order by queue";
 
 const COLUMNS: &str =
