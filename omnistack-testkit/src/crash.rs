@@ -101,7 +101,7 @@ impl CrashCommand {
             Ok(Ok(Ok(output))) => output,
             Ok(Ok(Err(error))) => panic!("{what}: {error}"),
             Ok(Err(error)) => panic!("{what}: {error}"),
-            Err(_) => panic!("{what} did not end within {} seconds", CHILD_TIMEOUT.as_secs()),
+            Err(elapsed) => panic!("{what} did not end within {} seconds: {elapsed}", CHILD_TIMEOUT.as_secs()),
         };
         let (stdout, stderr) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
         let was_killed = status.signal() == Some(SIGKILL);
@@ -171,6 +171,7 @@ impl CrashChild {
     ///
     /// # Panics
     /// Panics if the variable is not set.
+    #[expect(clippy::unused_self, reason = "only a child has such variables")]
     pub fn variable(&self, name: &str) -> String {
         variable(name).unwrap_or_else(|| panic!("`{name}` is not set; set it by `CrashCommand::env`"))
     }

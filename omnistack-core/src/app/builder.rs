@@ -252,7 +252,8 @@ impl AppBuilder {
             registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));
             registry.ctx.insert(Events::new(db.clone(), registry.clock()));
         }
-        for module in defaults::modules(db.as_ref().zip(db_settings.as_ref())) {
+        let mut modules = defaults::modules(db.as_ref().zip(db_settings.as_ref()));
+        for module in &modules {
             module.register(&mut registry);
         }
         registry.added = self.modules.iter().map(|module| module.name()).collect();
@@ -358,8 +359,9 @@ impl AppBuilder {
             .publishing_to(registry.ctx.get().ok());
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
+        modules.extend(self.modules);
         Ok(App {
-            modules: self.modules,
+            modules,
             ctx: registry.ctx,
             config: registry.config,
             db,

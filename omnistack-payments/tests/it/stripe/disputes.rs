@@ -131,7 +131,7 @@ impl Paid {
 on_each_database! {
     async fn a_search_ends_in_time_and_goes_on(database: TestDatabase) {
         let upstream = MockServer::start().await;
-        let paid = Paid::start(database, &upstream).await;
+        let paid = Box::pin(Paid::start(database, &upstream)).await;
         // The first page takes as long as a run may take, so that it is read again.
         let clock = paid.app.clock().clone();
         upstream.expect("GET", "/v1/disputes").reply_with(move |_| {

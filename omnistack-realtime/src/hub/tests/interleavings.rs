@@ -221,7 +221,9 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Tick => {
                 // Position checks read the history too.
-                replicas.iter().for_each(|replica| replica.engine.release());
+                for replica in &replicas {
+                    replica.engine.release();
+                }
                 tick(&replicas, &clock).await;
             }
         }
