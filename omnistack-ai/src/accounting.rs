@@ -4,16 +4,11 @@
 //! that apply, and the end replaces the reservation by what was used, in one transaction with the usage events and the
 //! credits. A call that is dropped is settled in the background with what has arrived, and a call whose process has
 //! ended expires: nothing stays reserved.
-//!
-//! A call of the gateway waits for as few commits as these rules allow: a provider is asked once the reservation is
-//! decided, an answer is given once the start of its call is stored, and the end of a call with a whole answer is stored
-//! right after. If the process is killed in between, the call expires like one whose answer has not arrived.
 
 mod budget;
 mod budgets;
 mod call;
 mod commit;
-mod early_grant;
 mod expiry;
 mod handle;
 mod open_call;

@@ -32,9 +32,6 @@ pub(crate) use register::register;
 
 use std::{fmt, sync::Arc};
 
-use omnistack_core::http;
-use tokio::task::JoinError;
-
 use crate::{
     call::{AiCaller, CallOptions},
     catalog::ModelCatalog,
@@ -67,10 +64,6 @@ impl AiGateway {
     /// Answers in a conversation. If this future is dropped while a provider answers, the answer is completed in the
     /// background, so that its real usage is paid; `AI_MAX_DRAINS` limits how many at a time.
     ///
-    /// The start of the call is stored when this returns, and its end within milliseconds: the reports wait for that, and
-    /// until then the reservation holds. If the process is killed in between, the call is settled as lost: its input
-    /// counts.
-    ///
     /// # Errors
     /// [`AiError::Refused`] with 402 `AI_BUDGET_EXCEEDED`, 403 `MODEL_NOT_ALLOWED`, 404
     /// `MODEL_NOT_FOUND`, 410 `MODEL_RETIRED`, 422 `CONTENT_REFUSED` or `VALIDATION_FAILED`, 429
@@ -88,7 +81,7 @@ impl AiGateway {
         let work = move |presence: CallerPresence| -> Work<GatewayAnswer> {
             Box::pin(async move { Box::pin(engine.complete(run, request, &presence)).await })
         };
-        self.0.drains.run(work).await.unwrap_or_else(|error| Err(ended(error)))
+        self.0.drains.run(work).await?
     }
 
     /// Answers in a conversation piece by piece. It returns when the first part of the content has arrived; until then,
@@ -134,12 +127,18 @@ impl AiGateway {
         let work = move |presence: CallerPresence| -> Work<GatewayEmbeddings> {
             Box::pin(async move { engine.embed(run, request, &presence).await })
         };
-        self.0.drains.run(work).await.unwrap_or_else(|error| Err(ended(error)))
+        self.0.drains.run(work).await?
     }
 
     /// Returns the models and their prices.
     pub fn catalog(&self) -> &ModelCatalog {
         &self.0.catalog
+    }
+
+    /// Waits for calls whose callers have left, at most two seconds, and ends those that are left: they pay for what is
+    /// known of them.
+    pub(crate) async fn stop(&self) {
+        self.0.drains.stop().await;
     }
 
     /// Returns the providers.
@@ -152,9 +151,4 @@ impl fmt::Debug for AiGateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AiGateway").field("providers", &self.0.providers).finish_non_exhaustive()
     }
-}
-
-/// Returns the error of a call whose task has panicked or was ended.
-fn ended(error: JoinError) -> AiError {
-    http::Error::internal(error).into()
 }

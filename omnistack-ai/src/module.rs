@@ -16,7 +16,7 @@ use crate::{
     export,
     fake::FAKE_PROVIDER,
     fix::{self, CodeHost},
-    gateway,
+    gateway::{self, AiGateway},
     guardrail::Guardrail,
     openai_api::{self, ApiSettings},
     prompt,
@@ -157,6 +157,9 @@ impl Module for Ai {
     }
 
     async fn stop(&self, ctx: &Context) {
+        if let Ok(gateway) = ctx.get::<AiGateway>() {
+            gateway.stop().await;
+        }
         if let Ok(accounting) = ctx.get::<Accounting>() {
             accounting.stop().await;
         }

@@ -46,7 +46,6 @@ pub(crate) fn register(registry: &mut Registry, settings: ApiSettings) {
                 log: ctx.get()?,
                 flags: ctx.get()?,
                 entitlements: ctx.get()?,
-                accounting: ctx.get()?,
                 default_model: default_model.clone(),
             }))
         })

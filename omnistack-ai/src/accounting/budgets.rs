@@ -206,7 +206,6 @@ impl Accounting {
         let before = cursor.map(str::parse::<Uuid>).transpose();
         let before = before
             .map_err(|_| Error::invalid([FieldError::new("cursor", "must be the `next_cursor` of a previous page")]))?;
-        self.settled().await;
         let mut tx = match filter.tenant {
             Some(tenant) => self.db().tenant(tenant).begin_read().await?,
             // An operator sees the budgets of all tenants.
@@ -249,7 +248,6 @@ impl Accounting {
     ) -> Result<AiBudget, Error> {
         let subject = subject_text(scope, subject)?;
         let limits = values.check()?;
-        self.settled().await;
         let now = self.clock().now();
         let id = BudgetId::new(now);
         let mut tx = self.db().tenant(tenant).begin().await?;

@@ -178,16 +178,9 @@ impl Accounting {
 
     /// Answers the caller of a change. What could not be stored of the end of a call is stored later.
     fn answer(&self, submission: Submission<LedgerOperation, LedgerAnswer>, result: Result<(), Error>) {
-        if let LedgerOperation::Open(new) = &submission.item
-            && let Some(early) = new.early.as_ref().filter(|early| early.is_given())
-        {
-            // The holder of the call ends it, whatever the result.
-            early.finish(result);
-            return submission.answer(LedgerAnswer::Granted);
-        }
         let answer = match (&submission.item, result) {
             // If the caller has left, this is dropped, which ends the call.
-            (LedgerOperation::Open(new), Ok(())) => LedgerAnswer::Opened(Ok(Box::new(OpenCall::new(self, new, None)))),
+            (LedgerOperation::Open(new), Ok(())) => LedgerAnswer::Opened(Ok(Box::new(OpenCall::new(self, new)))),
             (LedgerOperation::Open(new), Err(error)) => {
                 // Unless it was refused, the commit may have succeeded without a response.
                 if error.status() != StatusCode::PAYMENT_REQUIRED {
@@ -229,10 +222,6 @@ impl Accounting {
             count_decision(call, &result);
             match result {
                 Ok(()) => {
-                    // The rows of its budgets are locked until the transaction ends.
-                    if let Some(early) = &call.new.early {
-                        early.give(|start| OpenCall::new(self, call.new, Some(start)));
-                    }
                     let windows: Vec<BudgetWindow> = call.limits.iter().map(|(key, _)| key.window.clone()).collect();
                     stored.push((call.new, windows));
                 }

@@ -71,7 +71,6 @@ impl Accounting {
             first_byte: None,
             duration: at.duration_since(call.started_at),
             at,
-            start: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The handle of accounts.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use omnistack_core::{
     clock::Clock,
@@ -12,11 +12,11 @@ use omnistack_core::{
     identity::{Entitlements, Plan},
     usage::{UsageSink, meters},
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     budget::BudgetLimits,
     call::CallStart,
-    early_grant::EarlyGrant,
     open_call::{HeldCall, OpenCall},
     operation::{CallSettlement, LedgerAnswer, LedgerOperation, NewCall, stored_name},
     pending::PendingSettlements,
@@ -67,6 +67,8 @@ struct AccountingInner {
     parts: AccountingParts,
     commits: GroupCommit<LedgerOperation, LedgerAnswer>,
     pending: PendingSettlements,
+    /// The tasks that settle calls.
+    settling: TaskTracker,
 }
 
 /// The dependencies of the accounts.
@@ -88,7 +90,8 @@ impl Accounting {
         // A wallet that refuses a call rolls its transaction back, which must not have others.
         let batch = if parts.credits.is_some() { 1 } else { MAX_CHANGES_PER_COMMIT };
         let commits = GroupCommit::new(batch).max_waiting(MAX_WAITING_CHANGES);
-        Self(Arc::new(AccountingInner { parts, commits, pending: PendingSettlements::default() }))
+        let (pending, settling) = (PendingSettlements::default(), TaskTracker::new());
+        Self(Arc::new(AccountingInner { parts, commits, pending, settling }))
     }
 
     /// Begins a call: reserves its tokens, its cost and one request in the limits `ai_tokens`, `ai_requests` and
@@ -104,49 +107,14 @@ impl Accounting {
     /// `MODEL_PRICE_UNKNOWN` if it pays with credits and the cost is not known; 503 if the database is unavailable, or
     /// too many calls wait for it.
     pub async fn open(&self, start: CallStart) -> Result<OpenCall, Error> {
-        self.open_with(start, false).await
-    }
-
-    /// Begins a call as [`open`](Self::open) does, and returns it when it is granted, which is before its start is
-    /// stored: [`OpenCall::stored`] waits for that.
-    ///
-    /// # Errors
-    /// Those of [`open`](Self::open).
-    pub(crate) async fn open_early(&self, start: CallStart) -> Result<OpenCall, Error> {
-        self.open_with(start, true).await
-    }
-
-    async fn open_with(&self, start: CallStart, is_early: bool) -> Result<OpenCall, Error> {
         if self.credits().is_some() && start.reserved_cost.is_none() {
             return Err(no_price(&start.asked_model));
         }
         let plan = self.0.parts.entitlements.plan(start.caller.tenant).await?;
-        // The caller may have the answer of an earlier call, and what that call gives back is not stored yet.
-        let again = self.pending().is_settling(start.caller.tenant).then(|| start.clone());
-        match (self.submit_start(start, &plan, is_early).await, again) {
-            (Err(error), Some(start)) if error.status() == StatusCode::PAYMENT_REQUIRED => {
-                self.settled().await;
-                self.submit_start(start, &plan, is_early).await
-            }
-            (opened, _) => opened,
-        }
-    }
-
-    async fn submit_start(&self, start: CallStart, plan: &Plan, is_early: bool) -> Result<OpenCall, Error> {
-        let mut new = self.new_call(start, plan);
-        let (early, mut granted) = EarlyGrant::new();
-        // A wallet can refuse a call after its budgets have granted it.
-        new.early = (is_early && self.credits().is_none()).then_some(early);
-        let mut answer = pin!(self.submit(LedgerOperation::Open(Box::new(new))));
-        let answer = tokio::select! {
-            biased;
-            Ok(call) = &mut granted => return Ok(*call),
-            answer = &mut answer => answer?,
-        };
-        match answer {
+        let new = self.new_call(start, &plan);
+        match self.submit(LedgerOperation::Open(Box::new(new))).await? {
             LedgerAnswer::Opened(opened) => opened.map(|call| *call),
-            LedgerAnswer::Granted => granted.await.map(|call| *call).map_err(Error::internal),
-            LedgerAnswer::Settled(_) => Err(other_answer()),
+            LedgerAnswer::Settled(_) => Err(Error::internal("the ledger has answered another change")),
         }
     }
 
@@ -183,20 +151,15 @@ impl Accounting {
             purpose,
             plan: plan_limits(plan),
             credits: if self.credits().is_some() { self.credits_of(reserved_cost) } else { 0 },
-            early: None,
         }
     }
 
-    /// Stores the end of a call. It is in the queue after the first poll, if the start of the call is stored.
+    /// Stores the end of a call. It is in the queue after the first poll.
     pub(super) async fn settle(&self, settlement: CallSettlement) -> Result<(), Error> {
-        if let Some(start) = &settlement.start {
-            // After an error too, because the commit may have succeeded without a response.
-            _ = start.wait().await;
-        }
         let kept = settlement.clone();
         match self.submit(LedgerOperation::Settle(Box::new(settlement))).await {
             Ok(LedgerAnswer::Settled(settled)) => settled,
-            Ok(LedgerAnswer::Opened(_) | LedgerAnswer::Granted) => Err(other_answer()),
+            Ok(LedgerAnswer::Opened(_)) => Err(Error::internal("the ledger has answered another change")),
             Err(error) => {
                 // The ledger has not taken it, or has lost it by a panic. A second settlement changes nothing.
                 self.settle_later(kept);
@@ -241,6 +204,10 @@ impl Accounting {
         &self.0.pending
     }
 
+    pub(super) fn settling(&self) -> &TaskTracker {
+        &self.0.settling
+    }
+
     pub(crate) fn db(&self) -> &Db {
         &self.0.parts.db
     }
@@ -266,11 +233,6 @@ impl fmt::Debug for Accounting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Accounting")
     }
-}
-
-/// Returns the error of an answer to another change than was submitted.
-fn other_answer() -> Error {
-    Error::internal("the ledger has answered another change")
 }
 
 /// Returns the limits of calls in a plan.

@@ -10,7 +10,6 @@ use omnistack_core::{clock::Timestamp, http::Error};
 
 use super::{
     call::{CallOutcome, CallStatus, KnownTokens},
-    early_grant::StartStorage,
     handle::Accounting,
     operation::{CallSettlement, NewCall, stored_name, to_i64},
 };
@@ -34,8 +33,6 @@ pub struct OpenCall {
     attempts: Vec<AttemptSummary>,
     target: Option<(String, String)>,
     progress: Mutex<CallProgress>,
-    /// Set if the call was granted before it was stored.
-    start: Option<StartStorage>,
     /// Whether the settlement is on its way.
     is_settled: bool,
 }
@@ -73,7 +70,7 @@ impl HeldCall {
 }
 
 impl OpenCall {
-    pub(super) fn new(accounting: &Accounting, new: &NewCall, start: Option<StartStorage>) -> Self {
+    pub(super) fn new(accounting: &Accounting, new: &NewCall) -> Self {
         Self {
             id: new.id,
             accounting: accounting.clone(),
@@ -81,7 +78,6 @@ impl OpenCall {
             attempts: Vec::new(),
             target: None,
             progress: Mutex::default(),
-            start,
             is_settled: false,
         }
     }
@@ -114,43 +110,28 @@ impl OpenCall {
         self.accounting.clock().elapsed().saturating_sub(self.held.began)
     }
 
-    /// Waits until the start of the call is stored. Before that, no part of an answer is given.
-    ///
-    /// # Errors
-    /// The error of the transaction: the call has no row, and must end.
-    pub(crate) async fn stored(&self) -> Result<(), Error> {
-        match &self.start {
-            Some(start) => start.wait().await,
-            None => Ok(()),
-        }
-    }
-
-    /// Ends a call whose start is [stored](Self::stored), without waiting until the end is stored too. That happens in
-    /// the background within milliseconds, in one transaction as by [`settle`](Self::settle), and is tried until it
-    /// succeeds. If the process is killed before, the call expires.
-    pub(crate) fn settle_soon(mut self, outcome: CallOutcome) -> CallSummary {
-        let settlement = self.settlement(outcome.at_end());
-        let summary = settlement.summary();
-        self.is_settled = true;
-        self.accounting.settle_soon(settlement);
-        summary
-    }
-
     /// Ends the call: the ledger, the budgets, the usage and the credits change in one transaction. If the caller is
     /// dropped meanwhile, the call is settled all the same. After an error, it is settled in the background.
     ///
     /// # Errors
     /// 503 if the database is unavailable, or too many calls wait for it.
     pub async fn settle(mut self, outcome: CallOutcome) -> Result<CallSummary, Error> {
-        // So that the end finds the row of the start. If there is none, the end changes nothing.
-        let stored = self.stored().await;
         let settlement = self.settlement(outcome.at_end());
         let summary = settlement.summary();
         let accounting = self.accounting.clone();
         // From here on the settlement is kept by the ledger: its first poll puts it into the queue.
         self.is_settled = true;
         accounting.settle(settlement).await?;
-        stored.map(|()| summary)
+        Ok(summary)
+    }
+
+    /// Settles in a task of its own, which goes on if the caller leaves.
+    ///
+    /// # Errors
+    /// Those of [`settle`](Self::settle).
+    pub(crate) async fn settle_in_task(self, outcome: CallOutcome) -> Result<CallSummary, Error> {
+        let accounting = self.accounting.clone();
+        accounting.settle_in_task(self.settle(outcome)).await
     }
 
     /// Returns what is stored about the call, and takes what was noted.
@@ -208,7 +189,6 @@ impl OpenCall {
             first_byte: first_byte.or(progress.first_byte),
             duration: self.elapsed(),
             at: self.accounting.clock().now(),
-            start: self.start.clone(),
         }
     }
 

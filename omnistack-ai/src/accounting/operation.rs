@@ -11,7 +11,6 @@ use omnistack_core::{
 use super::{
     budget::{BudgetLimits, BudgetScope, BudgetUseKey, BudgetWindow, UsedAmounts},
     call::CallStatus,
-    early_grant::{EarlyGrant, StartStorage},
     open_call::{HeldCall, OpenCall},
     store::ClosedCall,
     use_store::BudgetRow,
@@ -54,14 +53,12 @@ impl LedgerOperation {
 pub(super) enum LedgerAnswer {
     /// The call is open, or it is refused or could not be stored. A caller that has left drops the call, which ends it.
     Opened(Result<Box<OpenCall>, Error>),
-    /// The caller has the call already, and its [`StartStorage`] tells the result.
-    Granted,
     /// The settlement is stored, or could not be.
     Settled(Result<(), Error>),
 }
 
 /// A call that begins.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NewCall {
     pub(super) id: CallId,
     pub(super) held: HeldCall,
@@ -72,8 +69,6 @@ pub(super) struct NewCall {
     pub(super) plan: Option<BudgetLimits>,
     /// Millionths of credits that are charged in advance.
     pub(super) credits: i64,
-    /// Set if the caller goes on before the transaction has committed.
-    pub(super) early: Option<EarlyGrant>,
 }
 
 impl NewCall {
@@ -129,7 +124,6 @@ impl NewCall {
             first_byte: None,
             duration: at.duration_since(started_at),
             at,
-            start: None,
         }
     }
 }
@@ -155,8 +149,6 @@ pub(super) struct CallSettlement {
     pub(super) first_byte: Option<Duration>,
     pub(super) duration: Duration,
     pub(super) at: Timestamp,
-    /// The start of the call, if it may not be stored yet.
-    pub(super) start: Option<StartStorage>,
 }
 
 impl CallSettlement {

@@ -1,16 +1,16 @@
-//! Settlements that are stored in the background: those of calls whose answer has been given, of calls that were dropped,
-//! and those that could not be stored.
+//! Settlements that are stored in the background: those of calls that were dropped, and those that could not be stored.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt, mem,
+    collections::VecDeque,
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use omnistack_core::{BoxError, ShutdownToken, http::Error, identity::TenantId};
-use tokio::sync::{Notify, watch};
+use omnistack_core::{BoxError, ShutdownToken, http::Error, trace};
+use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 use super::{handle::Accounting, operation::CallSettlement};
 
@@ -18,30 +18,16 @@ use super::{handle::Accounting, operation::CallSettlement};
 const MAX_PENDING_SETTLEMENTS: usize = 100_000;
 /// Number of settlements that are stored at once.
 const BATCH: usize = 256;
-/// The time for which the settlements of calls whose answer has been given are gathered, to be stored in one transaction.
-/// Their reservations hold until then, so no limit is exceeded, and a call that does not fit waits for them.
-const GATHER_TIME: Duration = Duration::from_millis(3);
 /// The time after which settlements that could not be stored are tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The time for which the end of the process waits for settlements that have begun.
+const MAX_SETTLING_TIME: Duration = Duration::from_secs(1);
 
 /// The settlements that wait.
 #[derive(Default)]
 pub(super) struct PendingSettlements {
     waiting: Mutex<VecDeque<CallSettlement>>,
     added: Notify,
-    /// The settlements that are gathered, with their numbers.
-    gathered: Mutex<Vec<(u64, CallSettlement)>>,
-    /// Ends the time for which settlements are gathered.
-    flush: Notify,
-    running: watch::Sender<RunningSettlements>,
-}
-
-/// The settlements of calls whose answer has been given, until they are stored or wait with the others.
-#[derive(Debug, Default)]
-struct RunningSettlements {
-    /// The number of the next one.
-    next: u64,
-    tenants: BTreeMap<u64, TenantId>,
 }
 
 impl PendingSettlements {
@@ -49,45 +35,15 @@ impl PendingSettlements {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn gathered(&self) -> MutexGuard<'_, Vec<(u64, CallSettlement)>> {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn len(&self) -> usize {
+        self.waiting().len()
     }
 
-    /// Takes settlements, the oldest first.
-    fn take(&self) -> Vec<CallSettlement> {
+    /// Takes so many settlements at most, the oldest first.
+    fn take(&self, most: usize) -> Vec<CallSettlement> {
         let mut waiting = self.waiting();
-        let count = waiting.len().min(BATCH);
+        let count = waiting.len().min(most);
         waiting.drain(..count).collect()
-    }
-
-    /// Returns whether the end of a call of a tenant is being stored.
-    pub(super) fn is_settling(&self, tenant: TenantId) -> bool {
-        self.running.borrow().tenants.values().any(|settling| *settling == tenant)
-    }
-
-    /// Counts a settlement until it is stored. Returns its number.
-    fn begin(&self, tenant: TenantId) -> u64 {
-        let mut number = 0;
-        self.running.send_modify(|running| {
-            number = running.next;
-            running.next += 1;
-            running.tenants.insert(number, tenant);
-        });
-        number
-    }
-}
-
-/// Counts a settlement as stored when it is dropped, also by a panic.
-struct SettlementGuard<'a> {
-    accounting: &'a Accounting,
-    number: u64,
-}
-
-impl Drop for SettlementGuard<'_> {
-    fn drop(&mut self) {
-        self.accounting.pending().running.send_modify(|running| {
-            running.tenants.remove(&self.number);
-        });
     }
 }
 
@@ -106,63 +62,32 @@ impl Accounting {
         pending.added.notify_one();
     }
 
-    /// Stores the end of a call whose answer is given now, together with those of the next milliseconds.
-    pub(super) fn settle_soon(&self, settlement: CallSettlement) {
-        let number = self.pending().begin(settlement.caller.tenant);
-        let is_first = {
-            let mut gathered = self.pending().gathered();
-            gathered.push((number, settlement));
-            gathered.len() == 1
-        };
-        if is_first {
-            let accounting = self.clone();
-            tokio::spawn(async move { accounting.settle_gathered().await });
-        }
-    }
-
-    async fn settle_gathered(&self) {
-        _ = tokio::time::timeout(GATHER_TIME, self.pending().flush.notified()).await;
-        let gathered = mem::take(&mut *self.pending().gathered());
-        join_all(gathered.into_iter().map(|(number, settlement)| self.settle_numbered(number, settlement))).await;
-    }
-
-    async fn settle_numbered(&self, number: u64, settlement: CallSettlement) {
-        let _guard = SettlementGuard { accounting: self, number };
-        // A settlement that fails is kept by the ledger.
-        _ = self.settle(settlement).await;
-    }
-
-    /// Waits until the calls whose answer was given before are stored, or their settlement has failed.
-    pub(crate) async fn settled(&self) {
-        let mut running = self.pending().running.subscribe();
-        let next = running.borrow().next;
-        if running.borrow().tenants.is_empty() {
-            return;
-        }
-        self.pending().flush.notify_one();
-        let are_stored =
-            |running: &RunningSettlements| running.tenants.keys().next().is_none_or(|first| *first >= next);
-        // The sender lives as long as the accounts.
-        _ = running.wait_for(are_stored).await;
-    }
-
-    /// Waits for the settlements of calls whose answer was given, and settles the calls that were dropped and those
-    /// whose settlement has failed. The module does this all the time; this method is for tests, in which no background
-    /// work runs, and for the end of the process.
+    /// Tries to settle each call that was dropped, and each call whose settlement has failed, once. The module does this
+    /// all the time; this method is for tests, in which no background work runs.
     ///
     /// # Errors
-    /// 503 if the database is unavailable. What could not be stored is tried again.
+    /// The first error: 503 if the database is unavailable. The next time tries again what could not be stored.
     pub async fn settle_dropped(&self) -> Result<(), Error> {
-        self.settled().await;
-        loop {
-            let batch = self.pending().take();
-            if batch.is_empty() {
-                return Ok(());
+        let (mut left, mut result) = (self.pending().len(), Ok(()));
+        while left > 0 {
+            let batch = self.pending().take(left.min(BATCH));
+            left = if batch.is_empty() { 0 } else { left - batch.len() };
+            // The ledger adds a settlement that fails again, behind those that this loop takes.
+            for settled in join_all(batch.into_iter().map(|settlement| self.settle(settlement))).await {
+                result = result.and(settled);
             }
-            // A settlement that fails is added again by the ledger.
-            let settled = join_all(batch.into_iter().map(|settlement| self.settle(settlement))).await;
-            settled.into_iter().collect::<Result<(), _>>()?;
         }
+        result
+    }
+
+    /// Runs the settlement of a call in a task of its own, which goes on if the caller leaves.
+    /// [`stop`](Self::stop) waits for it.
+    pub(super) async fn settle_in_task<T: Send + 'static>(
+        &self,
+        settlement: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let task = trace::propagate(settlement).in_current_span();
+        self.settling().spawn(task).await.unwrap_or_else(|error| Err(Error::internal(error)))
     }
 
     /// Settles calls in the background until the app shuts down.
@@ -192,8 +117,14 @@ impl Accounting {
         }
     }
 
-    /// Settles what is left at the end of the process. What can't be stored expires.
+    /// Settles what is left at the end of the process. What can't be stored at the second try expires.
     pub(crate) async fn stop(&self) {
+        self.settling().close();
+        // What is not stored by then expires.
+        _ = tokio::time::timeout(MAX_SETTLING_TIME, self.settling().wait()).await;
+        if self.settle_dropped().await.is_ok() {
+            return;
+        }
         if let Err(error) = self.settle_dropped().await {
             tracing::warn!(target: "omnistack::ai", %error,
                 "calls could not be settled at the shutdown; they expire by themselves");

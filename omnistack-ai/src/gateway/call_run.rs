@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use omnistack_core::{http, trace};
-use tracing::Instrument as _;
+use omnistack_core::http;
 
 use super::{
     content::output_bytes,
@@ -169,24 +168,12 @@ impl CallRun {
         self.settle(CallStatus::Succeeded, None).await
     }
 
-    /// Ends a call whose start is stored and whose answer is given now. The settlement is stored in the background: until
-    /// then, the reservation holds, and if the process is killed, the call expires.
-    pub(super) fn succeed_soon(self) -> CallSummary {
-        let (call, outcome) = self.end(CallStatus::Succeeded, None);
-        call.settle_soon(outcome)
-    }
-
     /// Settles a call without a complete answer.
     pub(super) async fn fail(self, failure: CallFailure) -> Result<CallSummary, http::Error> {
         self.settle(failure.status, Some(failure.error)).await
     }
 
     async fn settle(self, status: CallStatus, error: Option<&'static str>) -> Result<CallSummary, http::Error> {
-        let (call, outcome) = self.end(status, error);
-        settle(call, outcome).await
-    }
-
-    fn end(self, status: CallStatus, error: Option<&'static str>) -> (OpenCall, CallOutcome) {
         let outcome = CallOutcome {
             status,
             provider: self.provider,
@@ -199,7 +186,7 @@ impl CallRun {
             error: error.map(Into::into),
             first_byte: self.first_byte,
         };
-        (self.call, outcome)
+        self.call.settle_in_task(outcome).await
     }
 
     /// Settles a call whose answer is from the cache. It costs nothing.
@@ -216,12 +203,6 @@ impl CallRun {
             error: None,
             first_byte: None,
         };
-        settle(self.call, outcome).await
+        self.call.settle_in_task(outcome).await
     }
-}
-
-/// Settles in a task of its own, which goes on if the caller leaves.
-async fn settle(call: OpenCall, outcome: CallOutcome) -> Result<CallSummary, http::Error> {
-    let task = trace::propagate(async move { call.settle(outcome).await }).in_current_span();
-    tokio::spawn(task).await.unwrap_or_else(|error| Err(http::Error::internal(error)))
 }

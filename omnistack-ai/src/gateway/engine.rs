@@ -71,15 +71,11 @@ impl Engine {
             self.write_log(log, id, &found.provider, None, &found.response).await;
             return Ok(GatewayAnswer { response: found.response, call });
         }
-        let answered = match self.answer(&mut run, request, presence).await {
-            Ok(response) => run.call.stored().await.map(|()| response).map_err(AiError::from),
-            Err(error) => Err(error),
-        };
-        match answered {
+        match self.answer(&mut run, request, presence).await {
             Ok(response) => {
                 let (tenant, provider) = (run.plan.caller.tenant, run.provider.clone());
                 let to_store = run.plan.answer_to_store(lookup.embedding);
-                let call = run.succeed_soon();
+                let call = run.succeed().await?;
                 self.signatures.remember(tenant, &response).await;
                 self.store_answer(to_store, &provider, &response).await;
                 self.write_log(log, id, &provider, None, &response).await;
@@ -113,10 +109,6 @@ impl Engine {
             let AnsweredAttempt { answer, target, observation, took } = attempt;
             Ok((target, answer.into_stream()?, observation, took))
         });
-        let opened = match opened {
-            Ok(opened) => run.call.stored().await.map(|()| opened).map_err(AiError::from),
-            Err(error) => Err(error),
-        };
         match opened {
             Ok(opened) => {
                 let live = LiveStream::new(self, run, opened, log, lookup.embedding);
@@ -138,10 +130,6 @@ impl Engine {
             let AnsweredAttempt { answer, target, observation, took } = attempt;
             Ok((answer.into_embeddings()?, target, observation, took))
         });
-        let answered = match answered {
-            Ok(answered) => run.call.stored().await.map(|()| answered).map_err(AiError::from),
-            Err(error) => Err(error),
-        };
         match answered {
             Ok((embeddings, target, observation, took)) => {
                 let usage = AnsweredUsage {
@@ -152,7 +140,7 @@ impl Engine {
                 };
                 run.spend_on(&self.catalog, &target, &usage);
                 observation.succeeded(&embeddings.model, None, &run.spend.usage, took);
-                let call = run.succeed_soon();
+                let call = run.succeed().await?;
                 Ok(GatewayEmbeddings { embeddings, call })
             }
             Err(error) => Err(self.fail(run, error, None, presence).await),

@@ -131,7 +131,7 @@ impl Engine {
             purpose: plan.options.purpose,
             total_timeout: plan.options.timeouts.total,
         };
-        let call = self.accounting.open_early(start).await?;
+        let call = self.accounting.open(start).await?;
         let answers = if repair_input.is_some() { 2 } else { 1 };
         Ok(CallRun::new(plan, call, output, answers))
     }

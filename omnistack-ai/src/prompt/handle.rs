@@ -18,10 +18,7 @@ use super::{
     store, template,
     usage::{override_reference, version_reference},
 };
-use crate::{
-    accounting::Accounting,
-    chat::{ChatRequest, OutputFormat},
-};
+use crate::chat::{ChatRequest, OutputFormat};
 
 /// The prompts of the app: templates of requests, with versions and labels, that change without a release. Cheap to
 /// clone; the module provides it.
@@ -53,7 +50,6 @@ pub(super) struct PromptsInner {
     pub(super) log: AuditLog,
     pub(super) flags: FlagVariants,
     pub(super) entitlements: Entitlements,
-    pub(super) accounting: Accounting,
     /// The model of prompts that name none.
     pub(super) default_model: String,
 }

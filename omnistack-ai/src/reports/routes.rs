@@ -100,7 +100,6 @@ async fn usage(
     let group = group_by.unwrap_or(SpendGroup::Model);
     let (from, until) = period(accounting.clock().now(), from, until)?;
     let scope = SpendScope { from, until, environment, tenant: Some(tenant), user, api_key: key };
-    accounting.settled().await;
     let mut tx = accounting.db().tenant(tenant).begin_read().await?;
     let total = numbers::total(&mut tx, &scope).await?;
     let (items, is_truncated) = truncated(numbers::by_group(&mut tx, &scope, group).await?);
@@ -173,7 +172,6 @@ async fn spend(
     let group = group_by.unwrap_or(SpendGroup::Model);
     let (from, until) = period(now, from, until)?;
     let scope = SpendScope { from, until, environment, tenant, user: None, api_key: None };
-    accounting.settled().await;
     // An operator sees the calls of all tenants.
     let mut tx = accounting.db().all_tenants().begin_read().await?;
     let total = numbers::total(&mut tx, &scope).await?;

@@ -28,6 +28,16 @@ impl UsageRecorder for RefusingUsage {
     }
 }
 
+/// Starts an app whose database refuses the usage of [`REFUSED_MODEL`].
+async fn start_refusing(database: TestDatabase, usage: &RecordedUsage) -> TestApp {
+    TestApp::start(database, |app| {
+        app.with(Ai::from_env())
+            .replace(Entitlements::new(FixedPlan(Arc::new(unlimited()))))
+            .replace(UsageSink::new(RefusingUsage(usage.clone())))
+    })
+    .await
+}
+
 fn unlimited() -> Plan {
     // The limit is never reached, so that all that is used is counted.
     Plan::new("large").limit(meters::AI_TOKENS, 1_000_000_000).limit(meters::AI_REQUESTS, 1_000_000)
@@ -188,14 +198,23 @@ on_each_database! {
         account.expect_settled(&usage).await;
     }
 
+    async fn an_end_that_the_database_refuses_delays_no_other(database: TestDatabase) {
+        let usage = RecordedUsage::default();
+        let app = start_refusing(database, &usage).await;
+        let account = Account::new(&app);
+        for model in [REFUSED_MODEL].into_iter().chain(std::iter::repeat_n("fake-small", 300)) {
+            let mut call = account.open(10, 100, 1_000).await.unwrap();
+            call.note_target("fake", model);
+        }
+        // More than are stored at once, and the first of them fails.
+        account.accounting.settle_dropped().await.unwrap_err();
+        let ledger = account.ledger().await;
+        assert_eq!(ledger.iter().filter(|call| call.status == "cancelled").count(), 300);
+    }
+
     async fn an_end_that_the_database_refuses_is_not_tried_for_ever(database: TestDatabase) {
         let usage = RecordedUsage::default();
-        let app = TestApp::start(database, |app| {
-            app.with(Ai::from_env())
-                .replace(Entitlements::new(FixedPlan(Arc::new(unlimited()))))
-                .replace(UsageSink::new(RefusingUsage(usage.clone())))
-        })
-        .await;
+        let app = start_refusing(database, &usage).await;
         let account = Account::new(&app);
         let outcome = CallOutcome::new(CallStatus::Succeeded, "fake", REFUSED_MODEL).usage(tokens(90, 250));
         account.open(100, 300, 4_000).await.unwrap().settle(outcome).await.unwrap_err();

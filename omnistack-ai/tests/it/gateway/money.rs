@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use omnistack_ai::{ChatRequest, LlmErrorKind as K, Message, OutputFormat, Part, StopKind};
 use omnistack_core::http::Error;
-use omnistack_testkit::{TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
 use super::{
@@ -39,12 +39,31 @@ pub(super) async fn with_budget(app: &TestApp, limits: Value) -> AiCaller {
     AiCaller::of_tenant(client.identity().unwrap().tenant.unwrap())
 }
 
-pub(super) async fn expect_nothing_reserved(app: &TestApp) {
-    settle_dropped(app).await;
+async fn expect_nothing_reserved(app: &TestApp) {
     let mut tx = app.db().all_tenants().begin_read().await.unwrap();
     let reserved: Vec<(i64,)> = tx.query("select reserved_tokens from omni_ai_budget_uses").fetch_all().await.unwrap();
     tx.commit().await.unwrap();
     assert!(!reserved.is_empty() && reserved.iter().all(|(tokens,)| *tokens == 0), "{reserved:?}");
+}
+
+on_each_database! {
+    /// The budget has room for each call only if the call before it has given back what it did not use.
+    async fn a_caller_that_has_an_answer_can_use_what_its_call_gives_back(database: TestDatabase) {
+        const CALLS: i64 = 20;
+        // The tokens that a call uses, and those that it reserves.
+        const USED: i64 = 15;
+        const RESERVED: i64 = 106;
+        let first = TestLlm::new("fake", (0..CALLS).map(|_| reply("hi")).collect::<Vec<_>>());
+        let app = start(database, (&first, &TestLlm::new("second", [])), |app, ai| (app, ai)).await;
+        let caller = with_budget(&app, json!({ "limit_tokens": (CALLS - 1) * USED + RESERVED })).await;
+        let gateway = gateway(&app);
+        let call = || gateway.complete(caller, ask("hello").max_output_tokens(100), options());
+        for _ in 0..CALLS {
+            call().await.unwrap();
+        }
+        expect_over_budget(&refusal(call().await.unwrap_err()));
+        expect_nothing_reserved(&app).await;
+    }
 }
 
 fn expect_over_budget(refused: &Error) {
