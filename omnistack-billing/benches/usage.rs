@@ -31,8 +31,8 @@ const TENANTS: [usize; 3] = [10, 100, 1_000];
 const TENANTS_WITH_USAGE: usize = 1_000;
 /// Numbers of stored events before the runs with earlier usage.
 const EVENTS_BEFORE: [usize; 2] = [100_000, 1_000_000];
-/// The number of stored events before the run that takes long.
-const EVENTS_BEFORE_LARGE_RUN: usize = 10_000_000;
+/// Numbers of stored events before the runs that take long. The last one needs about 40 GB of disk.
+const EVENTS_BEFORE_LARGE_RUNS: [usize; 2] = [10_000_000, 100_000_000];
 
 /// The meters of events.
 const METERS: [&str; 5] =
@@ -64,8 +64,8 @@ fn main() {
 /// Measures the ledger and the summary on both databases.
 async fn ledger() {
     let is_large = Config::from_env().get("BENCH_LARGE").is_some_and(|(value, _)| value == "1");
-    let large_run = is_large.then_some(EVENTS_BEFORE_LARGE_RUN);
-    let events_before: Vec<usize> = EVENTS_BEFORE.into_iter().chain(large_run).collect();
+    let large_runs = EVENTS_BEFORE_LARGE_RUNS.into_iter().filter(|_| is_large);
+    let events_before: Vec<usize> = EVENTS_BEFORE.into_iter().chain(large_runs).collect();
     let sqlite = Box::pin(DatabaseResults::measure(Dialect::Sqlite, &events_before)).await;
     let postgres = Box::pin(DatabaseResults::measure(Dialect::Postgres, &events_before)).await;
 

@@ -24,22 +24,7 @@ create index omni_users_by_name on omni_users (name, id);
 create index omni_users_operators on omni_users (created_at, id) where operator;
 create index omni_users_disabled on omni_users (created_at, id) where disabled_at is not null;
 create index omni_users_by_deletion on omni_users (delete_at) where delete_at is not null;
-create table omni_users_search_ids (number integer primary key, id blob not null unique) strict;
-create virtual table omni_users_search using fts5(
-    tenant, words, content = '', contentless_delete = 1, tokenize = 'trigram', detail = 'column');
-create trigger omni_users_search_insert after insert on omni_users begin
-    insert into omni_users_search_ids (id) values (new.id);
-    insert into omni_users_search (rowid, tenant, words) select number, null,
-        concat_ws(char(10), new.name, new.email) from omni_users_search_ids where id = new.id;
-end;
-create trigger omni_users_search_update after update of name, email on omni_users begin
-    insert or replace into omni_users_search (rowid, tenant, words) select number, null,
-        concat_ws(char(10), new.name, new.email) from omni_users_search_ids where id = new.id;
-end;
-create trigger omni_users_search_delete after delete on omni_users begin
-    delete from omni_users_search where rowid = (select number from omni_users_search_ids where id = old.id);
-    delete from omni_users_search_ids where id = old.id;
-end;
+select omnistack_search('omni_users', 'name', 'email');
 
 -- A row is a linked identity of a user. A subject is unique only within its issuer.
 create table omni_identities (
@@ -74,22 +59,7 @@ create index omni_tenants_by_name on omni_tenants (name, id);
 create index omni_tenants_suspended on omni_tenants (created_at, id) where suspended_at is not null;
 create index omni_tenants_of_teams on omni_tenants (created_at, id) where personal_of is null;
 create index omni_tenants_by_deletion on omni_tenants (delete_at) where delete_at is not null;
-create table omni_tenants_search_ids (number integer primary key, id blob not null unique) strict;
-create virtual table omni_tenants_search using fts5(
-    tenant, words, content = '', contentless_delete = 1, tokenize = 'trigram', detail = 'column');
-create trigger omni_tenants_search_insert after insert on omni_tenants begin
-    insert into omni_tenants_search_ids (id) values (new.id);
-    insert into omni_tenants_search (rowid, tenant, words) select number, null,
-        concat_ws(char(10), new.name, new.slug) from omni_tenants_search_ids where id = new.id;
-end;
-create trigger omni_tenants_search_update after update of name, slug on omni_tenants begin
-    insert or replace into omni_tenants_search (rowid, tenant, words) select number, null,
-        concat_ws(char(10), new.name, new.slug) from omni_tenants_search_ids where id = new.id;
-end;
-create trigger omni_tenants_search_delete after delete on omni_tenants begin
-    delete from omni_tenants_search where rowid = (select number from omni_tenants_search_ids where id = old.id);
-    delete from omni_tenants_search_ids where id = old.id;
-end;
+select omnistack_search('omni_tenants', 'name', 'slug');
 
 -- A row is the membership of a user in a tenant.
 create table omni_members (

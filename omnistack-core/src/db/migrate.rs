@@ -2,7 +2,7 @@
 //!
 //! `statement.rs` splits a migration into its statements, `locks.rs` with `postgres_locks.rs` and `sqlite_locks.rs` says
 //! what each locks, `rollback.rs` how to undo it, and `plan.rs` puts this together. `run.rs` runs migrations, with
-//! `postgres_run.rs`.
+//! `postgres_run.rs` and `sqlite_run.rs`.
 
 mod locks;
 mod options;
@@ -13,6 +13,8 @@ mod postgres_run;
 mod rollback;
 mod run;
 mod sqlite_locks;
+#[cfg(feature = "sqlite")]
+mod sqlite_run;
 mod statement;
 
 pub use locks::TableLockMode;

@@ -3,10 +3,13 @@
 
 use super::{
     locks::{LockTarget, StatementLock, TableLockMode::Database, names},
-    statement::{Cursor, SqlToken},
+    statement::{Cursor, SearchIndex, SqlToken},
 };
 
 pub(super) fn locks(tokens: &[SqlToken<'_>]) -> Vec<StatementLock> {
+    if let Some(index) = SearchIndex::of(tokens) {
+        return vec![StatementLock::scan(index.table, Database)];
+    }
     let mut at = Cursor::new(tokens);
     match at.word() {
         Some("create") => create(at),
@@ -87,6 +90,7 @@ mod tests {
             ("insert into new_t select n from t", Some("t"), true),
             ("update t set n = 1", Some("t"), true),
             ("delete from t where n = 1", Some("t"), true),
+            ("select omnistack_search('t', 'name')", Some("t"), true),
             ("create trigger keep after insert on t begin select 1; end", None, false),
         ] {
             let all = statements(sql);

@@ -265,6 +265,30 @@ fn is_plain(name: &str) -> bool {
     name.starts_with(is_letter) && name.chars().all(|letter| is_letter(letter) || letter.is_ascii_digit())
 }
 
+/// The arguments of a statement `select omnistack_search('TABLE', 'COLUMN', …)`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SearchIndex<'a> {
+    pub(super) table: &'a str,
+    pub(super) columns: Vec<&'a str>,
+}
+
+impl<'a> SearchIndex<'a> {
+    /// Reads a statement. Returns `None` if it is another one, or if it has names that need quotes.
+    pub(super) fn of(tokens: &[SqlToken<'a>]) -> Option<Self> {
+        let mut at = Cursor::new(tokens);
+        at.skip(&["select", "omnistack_search"]).then_some(())?;
+        let [open, names @ .., close] = at.rest() else { return None };
+        (open.is_symbol('(') && close.is_symbol(')')).then_some(())?;
+        let names = at_commas(names).into_iter().map(|argument| match argument {
+            [SqlToken::Text(name)] if is_plain(name) => Some(*name),
+            _ => None,
+        });
+        let mut names = names.collect::<Option<Vec<_>>>()?.into_iter();
+        let (table, columns) = (names.next()?, names.collect::<Vec<_>>());
+        (!columns.is_empty()).then_some(Self { table, columns })
+    }
+}
+
 /// Splits tokens at the commas that are in no parentheses.
 pub(super) fn at_commas<'t, 'a>(tokens: &'t [SqlToken<'a>]) -> Vec<&'t [SqlToken<'a>]> {
     let mut depth = 0_i32;
@@ -313,6 +337,23 @@ mod tests {
             ("insert into t values ('ü; ß'); -- é", vec!["insert into t values ('ü; ß')"]),
         ] {
             assert_eq!(texts(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_search_index_is_a_table_and_its_columns() {
+        for (sql, expected) in [
+            ("select omnistack_search('t', 'name')", Some(("t", vec!["name"]))),
+            ("SELECT omnistack_search ( 't' , 'a', 'b' )", Some(("t", vec!["a", "b"]))),
+            ("select omnistack_search('t')", None),
+            ("select omnistack_search('T', 'name')", None),
+            ("select omnistack_search('t', 'name' || 'x')", None),
+            ("select omnistack_search('t', 'name'), 1", None),
+            ("select omnistack_protect('t')", None),
+            ("select 1", None),
+        ] {
+            let found = SearchIndex::of(&statements(sql)[0].tokens);
+            assert_eq!(found.map(|index| (index.table, index.columns)), expected, "{sql}");
         }
     }
 

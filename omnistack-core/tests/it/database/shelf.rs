@@ -80,22 +80,7 @@ create index books_by_creation on books (tenant_id, created_at, id);
 create index books_by_title on books (tenant_id, title, id);
 create index books_by_pages on books (tenant_id, pages, id);
 create index books_deleted on books (tenant_id, created_at, id) where deleted_at is not null;
-create table books_search_ids (number integer primary key, id blob not null unique) strict;
-create virtual table books_search using fts5(
-    tenant, words, content = '', contentless_delete = 1, tokenize = 'trigram', detail = 'column');
-create trigger books_search_insert after insert on books begin
-    insert into books_search_ids (id) values (new.id);
-    insert into books_search (rowid, tenant, words) select number, substr(hex(new.tenant_id), -3),
-        concat_ws(char(10), new.title, new.note) from books_search_ids where id = new.id;
-end;
-create trigger books_search_update after update of title, note on books begin
-    insert or replace into books_search (rowid, tenant, words) select number, substr(hex(new.tenant_id), -3),
-        concat_ws(char(10), new.title, new.note) from books_search_ids where id = new.id;
-end;
-create trigger books_search_delete after delete on books begin
-    delete from books_search where rowid = (select number from books_search_ids where id = old.id);
-    delete from books_search_ids where id = old.id;
-end;";
+select omnistack_search('books', 'title', 'note');";
 
 /// A resource of a tenant, with a column of every type.
 #[derive(Debug, Serialize, ToSchema, omnistack_core::db::FromRow)]
