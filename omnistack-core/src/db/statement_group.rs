@@ -9,8 +9,8 @@ use sqlx::AssertSqlSafe;
 
 use super::{Arguments, Dialect, Error, Tx};
 
-/// Statements of a transaction that do not depend on each other. On PostgreSQL they are combined into one statement, which
-/// takes one round trip; on SQLite they run one after another.
+/// Statements of a transaction that do not depend on each other. On PostgreSQL they are combined into one statement,
+/// which takes one round trip; on SQLite they run one after another.
 ///
 /// On PostgreSQL, no statement sees the changes of the others, and their order is not defined. So no two statements may
 /// change the same row. The SQL must contain no `$` except in placeholders, and must return no rows.
@@ -61,8 +61,8 @@ impl StatementGroup {
     /// Runs the statements.
     ///
     /// # Errors
-    /// The errors of the database; [`ErrorKind::Other`](super::ErrorKind::Other) if the number of values differs from that
-    /// of the placeholders.
+    /// The errors of the database; [`ErrorKind::Other`](super::ErrorKind::Other) if the number of values differs from
+    /// that of the placeholders.
     pub async fn execute(self, tx: &mut Tx) -> Result<(), Error> {
         if self.dialect == Dialect::Sqlite {
             for ((sql, _), values) in self.statements.into_iter().zip(self.values) {

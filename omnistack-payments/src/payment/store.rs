@@ -44,7 +44,8 @@ macro_rules! attempt_insertion {
     ($rows:literal) => {
         concat!(
             "insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service, reference,
-                request_key, state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at, checks) ",
+                request_key, state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at,
+                checks) ",
             $rows
         )
     };
@@ -119,8 +120,8 @@ fn push_attempt(values: &mut Arguments, payment: &PaymentRow, row: &AttemptRow) 
     values.push(row.check_at(row.started_at));
 }
 
-/// Adds the statement that updates a payment to a group, and increments the version of the payment. The transaction must
-/// have locked the payment.
+/// Adds the statement that updates a payment to a group, and increments the version of the payment. The transaction
+/// must have locked the payment.
 pub(super) fn update_payment(group: &mut StatementGroup, row: &mut PaymentRow, now: Timestamp) {
     row.version += 1;
     row.updated_at = now;

@@ -88,7 +88,7 @@ async fn an_image_at_a_url_is_fetched_for_a_provider_that_fetches_none() {
     assert_eq!((refused.status().as_u16(), upstream.requests().len()), (422, 1), "the image is too large: {refused}");
 }
 
-/// With `AI_FETCH_MEDIA=false`, the app fetches nothing from URLs of its callers.
+/// An app with `AI_FETCH_MEDIA=false` fetches nothing from the URLs of its callers.
 #[tokio::test]
 async fn an_image_at_a_url_is_refused_by_an_app_that_fetches_none() {
     let (upstream, images) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);

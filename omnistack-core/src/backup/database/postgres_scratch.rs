@@ -15,12 +15,12 @@ use crate::{
 
 /// The first key of the locks: `chck` as a number. The second key is the hash of the database's name.
 const LOCK: i32 = 0x6368_636b;
-/// Query of the prefix of the names. The prefix contains the object id of the database of `DATABASE_URL`: an advisory lock
-/// is visible only within one database.
+/// Query of the prefix of the names. The prefix contains the object id of the database of `DATABASE_URL`: an advisory
+/// lock is visible only within one database.
 const PREFIX: &str =
     "select 'omnistack_check_' || oid::text || '_' from pg_database where datname = current_database()";
-/// Statement that disables the timeout of idle sessions, so that the lock is held while the archive is restored. PostgreSQL
-/// before version 14 has no such timeout.
+/// Statement that disables the timeout of idle sessions, so that the lock is held while the archive is restored.
+/// PostgreSQL before version 14 has no such timeout.
 const STAY_OPEN: &str = "select set_config(name, '0', false) from pg_settings where name = 'idle_session_timeout'";
 
 /// An empty database for a check. If it is not removed, the next check with the same `DATABASE_URL` drops it.
@@ -98,7 +98,8 @@ async fn drop_abandoned(connection: &mut PgConnection, prefix: &str) -> sqlx::Re
         }
         match drop_database(connection, &name).await {
             Ok(()) => {
-                tracing::info!(target: "omnistack::backup", database = name, "dropped the scratch database of a killed check");
+                tracing::info!(target: "omnistack::backup", database = name,
+                    "dropped the scratch database of a killed check");
             }
             Err(error) => {
                 tracing::warn!(target: "omnistack::backup", database = name, %error,

@@ -18,7 +18,8 @@ const TRANSACTION: &str = "transaction";
 impl Peer {
     /// Returns the environment for which Apple's library accepts a signed payload, or `None` if it rejects it.
     ///
-    /// With `strict`, the library requires key identifiers in certificates. The certificates of Apple's test data have none.
+    /// With `strict`, the library requires key identifiers in certificates. The certificates of Apple's test data have
+    /// none.
     async fn apple(&mut self, root: &[u8], kind: &str, signed: &str, strict: bool) -> Option<DataEnvironment> {
         let question = json!({
             "command": "verify_apple", "root": STANDARD.encode(root), "bundle_id": "com.example", "app_id": 1234,
