@@ -77,7 +77,7 @@ on_each_database! {
         assert_eq!(numbers(&app).await, (1..=100).collect::<Vec<_>>());
     }
 
-    // Case 28: the transactions of thirty fail after they have taken a number.
+    // The transactions of thirty invoices fail after they have taken a number.
     async fn of_a_hundred_finalisations_thirty_roll_back(database: TestDatabase) {
         let app = start(database).await;
         let customer = Customer::new(&app);
