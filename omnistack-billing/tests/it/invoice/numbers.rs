@@ -78,7 +78,7 @@ on_each_database! {
     }
 
     // The transactions of thirty invoices fail after they have taken a number.
-    async fn of_a_hundred_finalisations_thirty_roll_back(database: TestDatabase) {
+    async fn thirty_finalisations_that_roll_back_leave_no_gaps(database: TestDatabase) {
         let app = start(database).await;
         let customer = Customer::new(&app);
         let mut drafts = Vec::new();

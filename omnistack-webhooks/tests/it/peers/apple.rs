@@ -36,7 +36,7 @@ impl Peer {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a peer: `cargo xtask test --peers`"]
-async fn apples_library_accepts_and_rejects_the_same() {
+async fn apples_library_accepts_and_rejects_the_same_payloads() {
     let mut python = Peer::python();
     let notifications = [cases::chains(), cases::signatures(), cases::subjects(), cases::parts()];
     let notifications = notifications.into_iter().flatten().map(|case| (NOTIFICATION, case));
