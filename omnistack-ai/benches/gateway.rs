@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["upstream"] => runtime(1).block_on(upstream::run()),
-        // As many as `#[tokio::main]` starts. On a core of its own, two threads would wake each other for nothing.
+        // As many threads as `#[tokio::main]` starts. On one core, two threads would wake each other in vain.
         ["app", upstream] => runtime(available_cores()).block_on(app::run(upstream)),
         ["measure"] => {
             let is_pinned = pin_load();

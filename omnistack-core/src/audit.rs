@@ -192,7 +192,7 @@ impl AuditLog {
         self
     }
 
-    /// Publishes a message about each entry of a tenant from now on, in its channel `activity`.
+    /// Begins to publish a message about each entry of a tenant, in the tenant's channel `activity`.
     pub(crate) fn begin_feed(&self, realtime: &RealtimePublisher) {
         self.feed.begin(realtime);
     }

@@ -170,7 +170,7 @@ impl RealtimePublisher {
         Self(None)
     }
 
-    /// Returns a handle that does not keep in memory what delivers the messages, such as connections and the sign-in.
+    /// Returns a handle that does not keep the implementation of the port in memory.
     pub(crate) fn downgrade(&self) -> WeakRealtimePublisher {
         WeakRealtimePublisher(self.0.as_ref().map(Arc::downgrade))
     }
@@ -228,11 +228,11 @@ impl RealtimePublisher {
     }
 }
 
-/// A [`RealtimePublisher`] that does not keep in memory what delivers the messages.
+/// A [`RealtimePublisher`] that does not keep the implementation of the port in memory.
 pub(crate) struct WeakRealtimePublisher(Option<Weak<dyn PublishRealtime>>);
 
 impl WeakRealtimePublisher {
-    /// Returns the handle, which delivers nothing any more when the app has ended.
+    /// Returns a publisher. It delivers nothing if the implementation is gone, after the end of the app.
     pub(crate) fn upgrade(&self) -> RealtimePublisher {
         RealtimePublisher(self.0.as_ref().and_then(Weak::upgrade))
     }

@@ -81,7 +81,7 @@ fn string_schema(min: usize, max: usize, pattern: &str) -> RefOr<Schema> {
         .into()
 }
 
-/// The empty text, for fields with `#[serde(default)]`.
+/// The default is the empty text, for fields with `#[serde(default)]`.
 impl<const MAX: usize> Default for Text<0, MAX> {
     fn default() -> Self {
         Self(String::new())

@@ -11,6 +11,7 @@
 
 mod apply;
 mod attempt_row;
+mod attempts;
 mod change;
 mod chargeback;
 mod create;

@@ -92,7 +92,7 @@ impl Module for Realtime {
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<RealtimeSettings>() else { return };
         if settings.pong_timeout >= settings.ping {
-            // The next ping would extend the time for the response to the one before.
+            // The next ping would extend the time for the response to the previous ping.
             let what = "`REALTIME_PONG_TIMEOUT` is not shorter than `REALTIME_PING`";
             registry.report_problem(what, "set it shorter than the time between two pings");
         }

@@ -10,8 +10,8 @@ omnistack_core::settings! {
     pub(crate) struct RealtimeSettings {
         /// Time between two pings to a connection. Set it shorter than the idle timeout of every proxy in between.
         pub(crate) ping: Duration = "REALTIME_PING", default "25s", range "1s"..="5m";
-        /// Time for which a client may take to respond to a ping, before its connection is closed. It is shorter than the
-        /// time between two pings.
+        /// Time for which a client may take to respond to a ping, before its connection is closed. It must be shorter
+        /// than the time between two pings.
         pub(crate) pong_timeout: Duration = "REALTIME_PONG_TIMEOUT", default "10s", range "1s"..="1m";
         /// Time within which a client must sign in after it has opened a connection.
         pub(crate) sign_in_timeout: Duration = "REALTIME_SIGN_IN_TIMEOUT", default "5s", range "1s"..="1m";
@@ -34,8 +34,8 @@ omnistack_core::settings! {
         /// Most connections of a client address to a process. 0 is no limit.
         pub(crate) max_connections_per_address: u32 = "REALTIME_MAX_CONNECTIONS_PER_ADDRESS", default "1000",
             range "0"..="1000000";
-        /// Most clients that a process signs in at the same time. When all clients of a process come at once and the
-        /// sign-in is slow, the others are told to try again. 0 is no limit.
+        /// Most clients that a process signs in at the same time. Further clients are told to try again, for example
+        /// when all clients reconnect at once and the sign-in is slow. 0 is no limit.
         pub(crate) max_sign_ins: u32 = "REALTIME_MAX_SIGN_INS", default "1000", range "0"..="1000000";
         /// Time between two checks of whether a connection has missed messages of its channels.
         pub(crate) position_check: Duration = "REALTIME_POSITION_CHECK", default "40s", range "1s"..="1h";

@@ -1,9 +1,9 @@
-//! Processes that are killed by SIGKILL after one of their statements, to test what a crash leaves.
+//! Child processes that are killed by SIGKILL after one of their statements, to test the state after a crash.
 //!
-//! A test runs an ignored test of the same binary in a child process, by [`CrashCommand`]. The child builds its app from
-//! [`CrashChild`] on the database of the test. It is killed at the end of its n-th statement, where `begin` and `commit`
-//! are statements too. The test then acts as the client or as another replica would, and checks the guarantee. It repeats
-//! this with n + 1 until a child ends before it is killed.
+//! With [`CrashCommand`], a test runs an ignored test of the same binary in a child process. The child builds its app
+//! with [`CrashChild`], on the database of the test, and is killed at the end of its n-th statement. `begin` and
+//! `commit` count as statements. The test then acts as the client or as another replica would, and checks the
+//! guarantee. It repeats this with n + 1 until a child ends before it is killed.
 //!
 //! ```no_run
 //! use omnistack_testkit::{TestApp, crash::{CrashChild, CrashCommand}};
@@ -110,7 +110,7 @@ impl CrashCommand {
         CrashEnd { was_killed, stdout }
     }
 
-    /// Returns the command of the process, for a child that the test itself starts and kills.
+    /// Returns the command, for a child that the test starts and kills itself.
     pub fn into_command(self) -> Command {
         self.command
     }
@@ -126,8 +126,8 @@ pub struct CrashEnd {
 }
 
 impl CrashEnd {
-    /// Returns the rest of each line that the child has printed with a mark, without spaces around it. The test harness
-    /// may have begun the line.
+    /// Returns the text after `mark` of each printed line that contains `mark`, without surrounding spaces. The test
+    /// harness may have begun such a line.
     pub fn printed_after<'a>(&'a self, mark: &'a str) -> impl Iterator<Item = &'a str> {
         self.stdout.lines().filter_map(move |line| Some(line.split_once(mark)?.1.trim()))
     }
@@ -142,7 +142,7 @@ pub struct CrashChild {
 }
 
 impl CrashChild {
-    /// Reads the variables of the command. Returns `None` if this process is not a child.
+    /// Reads the variables that [`CrashCommand`] has set. Returns `None` if this process is not a child.
     ///
     /// # Panics
     /// Panics if a variable is missing or invalid.
@@ -156,13 +156,13 @@ impl CrashChild {
         }
     }
 
-    /// Returns a builder with test settings, on the database of the test, and with a clock that shows the time of the
-    /// test.
+    /// Returns a builder with test settings, the database of the test, and a clock that stands at the time of the
+    /// test's clock.
     pub fn builder(&self) -> AppBuilder {
         App::builder(test_settings(&self.url)).clock(MockClock::at(self.now).clock())
     }
 
-    /// Returns the time of the test's clock when it started the child.
+    /// Returns the time of the test's clock when the test started the child.
     pub fn now(&self) -> Timestamp {
         self.now
     }
@@ -176,8 +176,8 @@ impl CrashChild {
         variable(name).unwrap_or_else(|| panic!("`{name}` is not set; set it by `CrashCommand::env`"))
     }
 
-    /// Kills this process at the end of a statement on `db`: the one whose number the test has stated, among those whose
-    /// text `counts` accepts.
+    /// Kills this process at the end of the statement on `db` with the number that the test has given. Only statements
+    /// count for whose SQL `counts` returns `true`.
     pub fn kill_after_statement(&self, db: &Db, counts: impl Fn(&str) -> bool + Send + Sync + 'static) {
         db.observe(KillAfter { left: AtomicUsize::new(self.statement), counts });
     }
@@ -200,7 +200,7 @@ impl<F: Fn(&str) -> bool + Send + Sync + 'static> QueryObserver for KillAfter<F>
     }
 }
 
-/// Waits until PostgreSQL has ended the transactions of disconnected clients. On SQLite it returns at once.
+/// Waits until PostgreSQL has ended the transactions of disconnected clients. Returns at once on SQLite.
 ///
 /// # Panics
 /// Panics if that takes longer than 90 seconds.

@@ -12,7 +12,7 @@
 //!   storage provider and vector engine must pass.
 //! - [`payments`] has wire fakes of payment providers.
 //! - [`llm`] has a mock provider of models, whose streams a test controls byte by byte.
-//! - [`crash`] kills a process after each of its statements in turn, to test what a crash leaves.
+//! - [`crash`] kills a process after each of its statements in turn, to test the state after a crash.
 //! - [`mock_server`] is a mock HTTP server that sends scripted responses byte by byte, to test code that calls other
 //!   services.
 //!

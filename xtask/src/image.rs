@@ -1,5 +1,6 @@
-//! `cargo xtask image`: what can be said of the image of `deploy/Dockerfile` without a container engine. Builds its program,
-//! computes the compressed size of the image, and builds the program again to see whether it is the same.
+//! `cargo xtask image`: checks of the image of `deploy/Dockerfile` that need no container engine. Builds the program of
+//! the image, estimates the compressed size of the image and, with `--twice`, checks that a second build gives the same
+//! program.
 
 use std::{
     fs,
@@ -17,14 +18,15 @@ use crate::{
 
 /// The compressed size that the image must not reach, in bytes, as in the template's workflow `deploy.yml`.
 const MAX_IMAGE_BYTES: u64 = 60_000_000;
-/// The compressed size of the base image, in bytes. The READMEs of distroless's images `base` and `cc` name its packages.
-/// The files of these packages in Debian 12 have 24.7 MB, and 9.2 MB compressed; Debian 13 may have more.
+/// An upper estimate of the compressed size of the base image, in bytes. The READMEs of distroless's images `base` and
+/// `cc` name its packages. The files of these packages have 24.7 MB in Debian 12, and 9.2 MB compressed. In Debian 13
+/// they may be larger.
 const MAX_BASE_BYTES: u64 = 12_000_000;
-/// The example app.
+/// The program of the example app.
 const PROGRAM: &str = "saas";
 
 /// Builds the program of the image with a build profile, and fails if the image would be too large. With `twice`, builds
-/// it from nothing in an empty folder, and again in the same place, and fails if the two programs differ.
+/// the program two times, each time in the same empty folder, and fails if the two programs differ.
 pub(crate) fn run(profile: &str, twice: bool) -> Result {
     let mut report = Report::default();
     let outcome = steps(profile, twice, &mut report);
@@ -48,7 +50,7 @@ fn steps(profile: &str, twice: bool, report: &mut Report) -> Result {
             if read(&first)? == read(&second)? {
                 return Ok(());
             }
-            Err(Failure::new("the second build of the same sources is another program"))
+            Err(Failure::new("the second build of the same sources gives another program"))
         })?;
         first
     } else {
@@ -71,7 +73,7 @@ fn steps(profile: &str, twice: bool, report: &mut Report) -> Result {
     })
 }
 
-/// Builds the program, and returns its path. `as_in_image` sets the variables that the Dockerfile sets.
+/// Builds the program, and returns its path. With `as_in_image`, sets the variables that the Dockerfile sets.
 fn build(profile: &str, target: &Path, as_in_image: bool) -> Result<PathBuf> {
     let mut build = command::cargo();
     build.args(["build", "--locked", "--profile", profile, "--package", PROGRAM, "--bin", PROGRAM]);
@@ -88,7 +90,7 @@ fn build(profile: &str, target: &Path, as_in_image: bool) -> Result<PathBuf> {
     Ok(target.join(profile).join(PROGRAM))
 }
 
-/// Returns the size that gzip compresses a file to, in bytes.
+/// Returns the size of a file after compression with gzip, in bytes.
 fn compressed_size(program: &Path) -> Result<u64> {
     let mut count = Command::new("sh");
     count.args(["-c", "gzip -6 -c \"$0\" | wc -c"]).arg(program);

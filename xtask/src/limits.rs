@@ -1,8 +1,9 @@
-//! `cargo xtask ci --only limits`: the limits that garde checks are also in the OpenAPI document.
+//! `cargo xtask ci --only limits`: checks that the OpenAPI document states the limits that garde checks.
 //!
 //! A type such as `Text<1, 100>` states its limits once. utoipa does not read the attributes of garde, so a field with
 //! `#[garde(length(chars, max = 100))]` needs `#[schema(max_length = 100)]` too, or `#[param(…)]` in a query. The check
-//! finds limits that are missing there, or differ. The document may state more: a limit that other code checks.
+//! finds limits that the document lacks or states differently. The document may state further limits, which other code
+//! checks.
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use crate::{
 /// The suffixes of literals that have a type.
 const SUFFIXES: [&str; 7] = ["i32", "i64", "u8", "u16", "u32", "u64", "usize"];
 
-/// The numbers of constants by their names. `None` for a constant that is no whole number, and for a name with several
+/// The numbers of constants by their names: `None` for a constant that is no whole number, and for a name with several
 /// numbers.
 type Constants = HashMap<String, Option<i128>>;
 
@@ -61,7 +62,7 @@ fn add_constants(tokens: &[&Token], constants: &mut Constants) {
     }
 }
 
-/// Returns the findings in the fields of a source.
+/// Returns the findings for the fields in a source.
 fn missing_limits(source: &Source, constants: &Constants) -> Vec<Finding> {
     let tokens = code(source);
     let (mut findings, mut attributes, mut index) = (Vec::new(), Vec::new(), 0);
@@ -106,7 +107,7 @@ fn missing_of_field(
     constants: &Constants,
 ) -> Vec<Finding> {
     let described: Vec<_> = ["schema", "param"].iter().flat_map(|name| arguments(attributes, name)).collect();
-    // A function describes the field.
+    // A function returns the schema of the field.
     if described.iter().any(|list| value(list, "schema_with").is_some()) {
         return Vec::new();
     }

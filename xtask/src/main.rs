@@ -229,7 +229,7 @@ fn cli() -> Command {
                     Arg::new("twice")
                         .long("twice")
                         .action(ArgAction::SetTrue)
-                        .help("Build from nothing, and again, and fail if the two programs differ; takes long"),
+                        .help("Build two times from scratch, and fail if the two programs differ; takes long"),
                 ),
         )
         .subcommand(

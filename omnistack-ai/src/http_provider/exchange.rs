@@ -62,7 +62,7 @@ impl Exchange {
         self.response.headers()
     }
 
-    /// Takes the headers.
+    /// Takes the headers out of the response, which has none afterwards.
     pub(super) fn take_headers(&mut self) -> HeaderMap {
         std::mem::take(self.response.headers_mut())
     }

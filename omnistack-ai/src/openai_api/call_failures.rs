@@ -1,4 +1,4 @@
-//! The responses to calls that fail, for the descriptions of the routes that call models.
+//! The OpenAPI description of the responses to failed calls of models.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 
 use super::{OpenAiApi, error_form::OpenAiError};
 
-/// The responses to a call that fails.
+/// The responses to a failed call of a model.
 pub(super) enum CallFailures {}
 
 impl IntoResponses for CallFailures {
@@ -34,8 +34,8 @@ impl IntoResponses for CallFailures {
     }
 }
 
-/// Returns the API of a route whose description has [`CallFailures`], with the schemas that they refer to: the macro of
-/// routes does not find those.
+/// Returns the API of a route whose description has [`CallFailures`]. Adds the schemas of these responses, which the
+/// macro `routes!` does not find.
 pub(super) fn call_api((mut schemas, paths, router): UtoipaMethodRouter<OpenAiApi>) -> Api<OpenAiApi> {
     schemas.push((OpenAiError::name().into_owned(), OpenAiError::schema()));
     OpenAiError::schemas(&mut schemas);

@@ -24,7 +24,7 @@ use crate::{
     gateway::{GatewayEvent, GatewayStream},
 };
 
-/// Size of most events, in bytes.
+/// Initial capacity of an event, in bytes. Most events need no more.
 const USUAL_EVENT_BYTES: usize = 256;
 
 /// Returns a server-sent event with a value as its data.
@@ -127,7 +127,7 @@ pub(super) fn stream_error(error: &LlmError, request_id: Option<String>) -> Open
     openai_error(response.status(), body)
 }
 
-/// A piece of an answer in OpenAI's form.
+/// A chunk of an answer in OpenAI's form.
 #[derive(Serialize)]
 struct ChatChunk<'a> {
     id: &'a str,
@@ -135,7 +135,7 @@ struct ChatChunk<'a> {
     created: i64,
     model: &'a str,
     choices: &'a [ChunkChoice<'a>],
-    /// Always null: the providers differ.
+    /// Always null, because only some providers have it.
     system_fingerprint: (),
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Value>,
@@ -143,6 +143,7 @@ struct ChatChunk<'a> {
     service_tier: Option<&'a str>,
 }
 
+/// The choice in a chunk: a chunk has one, or none with the usage.
 #[derive(Serialize)]
 struct ChunkChoice<'a> {
     index: u32,
@@ -152,7 +153,7 @@ struct ChunkChoice<'a> {
     finish_reason: Option<&'static str>,
 }
 
-/// The new part of an answer. Texts are most of them, and are not copied.
+/// The new part of an answer. Most parts are text, which is not copied.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ChunkDelta<'a> {

@@ -1,4 +1,4 @@
-//! Models and prices are data: they end more often than releases.
+//! A test that the code names no model. Models and prices are data, which change more often than the code.
 
 #![cfg(test)]
 
@@ -6,10 +6,10 @@ use std::{fs, path::Path};
 
 use omnistack_ai::ModelCatalog;
 
-/// The provider that is a part of the program.
+/// The provider whose models are part of the program.
 const FAKE: &str = "fake";
 
-/// Calls a function with each file of code below a folder, and its text up to its tests.
+/// Calls a function with each source file below a folder, and the text of the file up to its tests.
 fn for_each_code(folder: &Path, check: &mut dyn FnMut(&Path, &str)) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -164,7 +164,7 @@ impl AccountLinker {
                 return Ok(AccountMatch::LinkByEmail(owner.id));
             }
             if policy.taken_address == TakenAddress::Refuse {
-                // The identity's first sign-in may have created the account after the first look.
+                // A concurrent sign-in with the same identity may have created the account meanwhile.
                 if let Some(user) = store::find(tx, &identity.issuer, &identity.subject).await? {
                     return Ok(AccountMatch::Existing(user));
                 }

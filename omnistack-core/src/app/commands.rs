@@ -41,7 +41,7 @@ pub(super) async fn worker(app: App) -> crate::Result<()> {
             RunError::new(format!("can't listen on {address}: {error}; set WORKER_HEALTH_ADDRESS to another address"))
         })?),
     };
-    // The first process in development creates the first operator, whose password is among these lines.
+    // In development, the process that starts first creates the first operator. One of the lines has the password.
     _ = print_line(format_args!("{} runs background work\n{}", name(&app), module_lines(&app)));
     let shutdown = ShutdownToken::new();
     tokio::spawn(shut_down_on_signal(shutdown.clone()));

@@ -1,9 +1,9 @@
-//! JSON with line breaks.
+//! The indentation of JSON documents.
 
 /// The indentation of a level.
 const LEVEL: &str = "  ";
 
-/// Returns a JSON document with line breaks, and with its fields in the same order.
+/// Returns a JSON document with line breaks and indentation. Its fields keep their order.
 pub(super) fn indented(document: &str) -> String {
     let mut text = String::with_capacity(2 * document.len());
     let (mut depth, mut is_first, mut is_string, mut is_escaped) = (0_usize, false, false, false);

@@ -1,4 +1,4 @@
-//! The feed of a tenant's activity: its audit entries as messages to connected clients.
+//! The activity feed of tenants: audit entries as messages to connected clients.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,15 +10,15 @@ use crate::{
     realtime::{RealtimeChannel, RealtimePublisher, WeakRealtimePublisher},
 };
 
-/// The channel of a tenant's activity. A rule of the app says who may subscribe.
+/// The channel of the feed. A rule of the app decides who may subscribe.
 const CHANNEL: &str = "activity";
 
-/// The feed of an audit log. It begins when the app has started, because what publishes may itself need the log. Cheap
-/// to clone.
+/// The activity feed of an audit log. It begins when the app starts, because the module that delivers the messages may
+/// need the audit log before. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct ActivityFeed(Arc<OnceLock<WeakRealtimePublisher>>);
 
-/// The message about an entry. It has no details, which may be for fewer readers.
+/// The message about an entry. It leaves out the details, which fewer users may be allowed to read.
 pub(super) struct ActivityMessage {
     realtime: RealtimePublisher,
     channel: RealtimeChannel,

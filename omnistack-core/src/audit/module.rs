@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Module of the audit log: the [`AuditStore`], unless a module provides one, and every night the deletion of old
-/// entries if `AUDIT_RETENTION` is set. Connected clients are told of new entries of their tenant.
+/// entries if `AUDIT_RETENTION` is set. At the start, it begins the activity feed.
 pub(crate) struct AuditModule;
 
 #[async_trait]

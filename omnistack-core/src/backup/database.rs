@@ -153,7 +153,7 @@ pub(super) async fn fill(
     }
 }
 
-/// An empty database for a check, beside that of the app.
+/// An empty database for a check, beside the app's database.
 #[derive(Debug)]
 pub(super) struct ScratchDatabase {
     pub(super) place: DatabasePlace,
@@ -163,7 +163,7 @@ pub(super) struct ScratchDatabase {
 }
 
 impl ScratchDatabase {
-    /// Creates the database: on the server of `beside`, or as a file in `folder`.
+    /// Creates the database on the server of `beside`, or on SQLite as a file in `folder`.
     pub(super) async fn create(dialect: Dialect, beside: &DatabasePlace, folder: &Path) -> Result<Self, Error> {
         #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
         let _ = folder;

@@ -1,4 +1,4 @@
-//! Statements that run in one round trip.
+//! Groups of statements that run in one round trip.
 
 use std::{
     borrow::Cow,
@@ -9,11 +9,11 @@ use sqlx::AssertSqlSafe;
 
 use super::{Arguments, Dialect, Error, Tx};
 
-/// Statements of a transaction that do not depend on each other. On PostgreSQL they are one statement, which takes one
-/// round trip; on SQLite they run one after another.
+/// Statements of a transaction that do not depend on each other. On PostgreSQL they are combined into one statement,
+/// which takes one round trip; on SQLite they run one after another.
 ///
-/// On PostgreSQL no statement sees the changes of the others, and their order is not defined. So each one changes other
-/// rows. The texts have no `$` but that of placeholders, and return no rows.
+/// On PostgreSQL, no statement sees the changes of the others, and their order is not defined. So no two statements may
+/// change the same row. The SQL must contain no `$` except in placeholders, and must return no rows.
 ///
 /// ```
 /// use omnistack_core::db::{Db, Error, StatementGroup};
@@ -35,9 +35,9 @@ use super::{Arguments, Dialect, Error, Tx};
 /// ```
 pub struct StatementGroup {
     dialect: Dialect,
-    /// The texts, and on PostgreSQL the number of values before those of each.
+    /// The SQL of each statement, and the number of values before its own. On SQLite this number is 0.
     statements: Vec<(Cow<'static, str>, usize)>,
-    /// The values: of all statements on PostgreSQL, of each one on SQLite.
+    /// One list of values for all statements on PostgreSQL, and one for each statement on SQLite.
     values: Vec<Arguments>,
 }
 
@@ -47,8 +47,7 @@ impl StatementGroup {
         Self { dialect, statements: Vec::new(), values: Vec::new() }
     }
 
-    /// Adds a statement. The caller adds its values to the returned list, in the order of its placeholders `$1`, `$2` and
-    /// so on.
+    /// Adds a statement. Add its values to the returned list, in the order of its placeholders `$1`, `$2` and so on.
     pub fn add(&mut self, sql: impl Into<Cow<'static, str>>) -> &mut Arguments {
         if self.values.is_empty() || self.dialect == Dialect::Sqlite {
             self.values.push(Arguments::new(self.dialect));
@@ -62,8 +61,8 @@ impl StatementGroup {
     /// Runs the statements.
     ///
     /// # Errors
-    /// The errors of the database; [`ErrorKind::Other`](super::ErrorKind::Other) if the values are not those of the
-    /// placeholders.
+    /// The errors of the database; [`ErrorKind::Other`](super::ErrorKind::Other) if the number of values differs from
+    /// that of the placeholders.
     pub async fn execute(self, tx: &mut Tx) -> Result<(), Error> {
         if self.dialect == Dialect::Sqlite {
             for ((sql, _), values) in self.statements.into_iter().zip(self.values) {
@@ -76,7 +75,7 @@ impl StatementGroup {
     }
 }
 
-/// Returns the text of one statement that runs all of them.
+/// Returns the SQL of one statement that runs all statements.
 fn combined(statements: &[(Cow<'static, str>, usize)]) -> String {
     let mut text = String::new();
     let Some(((last, values_before), others)) = statements.split_last() else { return text };
@@ -90,7 +89,7 @@ fn combined(statements: &[(Cow<'static, str>, usize)]) -> String {
     text
 }
 
-/// Appends a statement whose values follow others.
+/// Appends a statement, with placeholders whose numbers begin after `values_before`.
 fn push_renumbered(text: &mut String, sql: &str, values_before: usize) {
     let mut parts = sql.split('$');
     text.push_str(parts.next().unwrap_or_default());

@@ -279,7 +279,7 @@ mod tests {
     use super::Address;
 
     #[test]
-    fn domains_are_those_of_uts_46() {
+    fn domains_are_converted_by_uts_46() {
         let bidirectional = [("\u{5d0}\u{5d1}.example", Some("xn--4dbc.example")), ("\u{5d0}a.example", None)];
         let spellings = [
             ("B\u{dc}CHER.example", Some("xn--bcher-kva.example")),
@@ -287,7 +287,7 @@ mod tests {
             ("XN--BCHER-KVA.example", Some("xn--bcher-kva.example")),
             ("\u{ff42}.example", Some("b.example")),
             ("b\u{ad}\u{fc}cher.example", Some("xn--bcher-kva.example")),
-            // A character of its own, and not `ss`.
+            // `ß` is not converted to `ss`.
             ("fa\u{df}.example", Some("xn--fa-hia.example")),
             // A joiner is valid after a virama.
             ("\u{915}\u{94d}\u{200d}\u{937}.example", Some("xn--11b2ezcw70k.example")),

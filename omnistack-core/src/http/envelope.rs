@@ -71,13 +71,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Meta {
 
 const JSON: &str = "application/json";
 
-/// The metadata with which the response of a request is wrapped after its handler has ended. It is an extension of
-/// requests whose handler may store the response.
+/// The metadata of the envelope in which a response is wrapped after its handler has ended. It is an extension of
+/// requests whose handlers may store the response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LaterEnvelope(Arc<OnceLock<MetaBody>>);
 
 impl LaterEnvelope {
-    /// Returns a body as it will be sent.
+    /// Returns the body in its envelope, or unchanged if the response is not wrapped.
     pub(crate) fn wrap(&self, status: StatusCode, headers: &HeaderMap, data: Bytes) -> Result<Bytes, Error> {
         match self.0.get().filter(|_| is_wrapped(status, headers)) {
             Some(meta) => enveloped(&data, meta).map(Bytes::from),
@@ -109,6 +109,7 @@ pub(crate) async fn wrap_responses(request: Request, next: Next) -> Response {
     }
 }
 
+/// Returns whether a response is wrapped: a successful one with JSON.
 fn is_wrapped(status: StatusCode, headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     status.is_success() && kind.is_some_and(|kind| kind.as_bytes().starts_with(JSON.as_bytes()))

@@ -72,8 +72,8 @@ struct KeyRow {
 const FIND: &str = "select fingerprint, owner, process, locked_until, expires_at, status, head, body \
                     from omni_idempotency_keys where scope = $1";
 
-/// On PostgreSQL, an insertion of a row that exists waits for an owner that is about to commit, even with
-/// `do nothing`. So it is not tried if there is a row.
+/// Inserts a claim, unless there is one. On PostgreSQL, `on conflict do nothing` alone would wait while the owner of a
+/// claim commits, so the statement looks for a row first.
 const CLAIM: Sql = Sql {
     postgres: "insert into omni_idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, process) \
                select $1, $2, $3, $4, $5, $6 where not exists (select 1 from omni_idempotency_keys where scope = $1) \
@@ -122,8 +122,8 @@ impl IdempotencyKeys {
         &self.ended[usize::from(scope[0]) % self.ended.len()]
     }
 
-    /// Claims a key, unless it is claimed. Most keys are new, so on PostgreSQL it takes one statement. On SQLite, where an
-    /// insertion would wait for the only writer, it reads first.
+    /// Claims a key, unless it is claimed. Most keys are new, so on PostgreSQL the first statement is the insertion. On
+    /// SQLite, where an insertion waits for the only writer, it is a lookup.
     pub(crate) async fn claim(
         &self,
         scope: &Digest,

@@ -60,8 +60,8 @@ impl StoredResponse {
         Ok((Response::from_parts(parts, Body::from(whole)), answer))
     }
 
-    /// Reads a response that a layer around the handler will wrap in an envelope. Returns it unchanged, with the stored
-    /// form of what will be sent.
+    /// Reads a response that a layer around the handler will wrap in an envelope. Returns the response unchanged, and
+    /// its stored form with the envelope.
     ///
     /// # Errors
     /// Fails with 500 if the body breaks off.

@@ -104,7 +104,7 @@ pub(super) struct PostingScope {
     pub(super) payment: PaymentId,
 }
 
-/// Adds the insertion of the entries of one posting to a group.
+/// Adds the statement that inserts the entries of one posting to a group.
 pub(super) fn insert(group: &mut StatementGroup, scope: PostingScope, entries: &[NewLedgerEntry], now: Timestamp) {
     if entries.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! The limits of the values in requests.
+//! The limits of values in requests for payments.
 
 use http::Uri;
 use omnistack_core::http::{Error, FieldError};
@@ -11,7 +11,7 @@ pub(super) const MAX_AMOUNT: i64 = 1_000_000_000_000;
 const MAX_KEY_CHARS: usize = 300;
 /// Largest number of values that are stored with a payment.
 const MAX_METADATA_VALUES: usize = 20;
-/// Largest length of the name of such a value, in characters: that of Stripe.
+/// Largest length of the name of such a value, in characters, as at Stripe.
 const MAX_METADATA_NAME_CHARS: usize = 40;
 /// Largest length of such a value, in characters.
 const MAX_METADATA_VALUE_CHARS: usize = 500;
@@ -22,7 +22,8 @@ pub(super) fn check_key(key: &str) -> Result<(), Error> {
     if fits { Ok(()) } else { Err(Error::invalid([FieldError::new("key", "must have 1 to 300 characters")])) }
 }
 
-/// Returns the problem of a page to which the payer returns. A page of another scheme could run code where it is shown.
+/// Returns the problem of a return URL, or `None` if it is valid. A URL with another scheme could run code in the
+/// payer's browser.
 pub(super) fn url_problem(text: &str) -> Option<FieldError> {
     let uri: Option<Uri> = text.parse().ok();
     let is_page = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
@@ -30,7 +31,7 @@ pub(super) fn url_problem(text: &str) -> Option<FieldError> {
     (!is_page).then(|| FieldError::new("return_url", message))
 }
 
-/// Fails if a value of a new payment is not accepted.
+/// Fails with 422 and all invalid fields if a value of a new payment is not valid.
 pub(super) fn check(request: &PaymentRequest) -> Result<(), Error> {
     check_key(&request.key)?;
     let mut problems = Vec::new();

@@ -79,7 +79,7 @@ pub(super) struct EndedCall<'a> {
     pub(super) milliseconds: Option<i64>,
 }
 
-/// Adds the count of a call to a group.
+/// Adds the statement that counts a call to a group.
 pub(super) fn count_call(group: &mut StatementGroup, payment: &PaymentRow, call: EndedCall<'_>, now: Timestamp) {
     let values = group.add(
         "insert into omni_payment_days (tenant_id, environment, day, service, api_key_id, outcome, code,
@@ -108,7 +108,7 @@ pub(super) struct VolumeChange {
     pub(super) fees: i64,
 }
 
-/// Adds a change to the volume of a service, by a statement of a group.
+/// Adds the statement that changes the volume of a service to a group.
 pub(super) fn add_volume(
     group: &mut StatementGroup,
     payment: &PaymentRow,

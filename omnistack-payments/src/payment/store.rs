@@ -31,24 +31,36 @@ const REFUND_COLUMNS: &str = "id, payment_id, attempt, reference, request_key, s
 /// tenants at test servers can have the same one.
 const MAX_ATTEMPTS_OF_EVENT: i64 = 20;
 
-const INSERT_PAYMENT: &str = "insert into omni_payments (id, tenant_id, environment, request_key, amount, currency,
-    method, capture, country, description, metadata, api_key_id, status, captured, refunded, charged_back, version,
-    created_at, updated_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, $14, $15, $15)
-    on conflict (tenant_id, environment, request_key) do nothing";
-const INSERT_ATTEMPT: &str = "insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service,
-    reference, request_key, state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at, checks)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, $10, $11, $12, 0)";
-/// Both insertions in one round trip. SQLite has no such statement.
-const INSERT_PAYMENT_AND_ATTEMPT: &str = "with payment as (
-        insert into omni_payments (id, tenant_id, environment, request_key, amount, currency, method, capture, country,
+macro_rules! payment_insertion {
+    () => {
+        "insert into omni_payments (id, tenant_id, environment, request_key, amount, currency, method, capture, country,
             description, metadata, api_key_id, status, captured, refunded, charged_back, version, created_at, updated_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, $14, $15, $15)
-        on conflict (tenant_id, environment, request_key) do nothing
-        returning id)
-    insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service, reference, request_key,
-        state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at, checks)
-    select $16, $17, $18, $19, $20, $21, $22, $23, $24, 0, 0, 0, $25, $26, $27, 0 from payment";
+        on conflict (tenant_id, environment, request_key) do nothing"
+    };
+}
+
+macro_rules! attempt_insertion {
+    ($rows:literal) => {
+        concat!(
+            "insert into omni_payment_attempts (payment_id, number, tenant_id, environment, service, reference,
+                request_key, state, forced, captured, refunded, charged_back, fee_estimate, started_at, check_at,
+                checks) ",
+            $rows
+        )
+    };
+}
+
+const INSERT_PAYMENT: &str = payment_insertion!();
+const INSERT_ATTEMPT: &str =
+    attempt_insertion!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, $10, $11, $12, 0)");
+/// Both insertions in one round trip. SQLite has no such statement.
+const INSERT_PAYMENT_AND_ATTEMPT: &str = concat!(
+    "with payment as (",
+    payment_insertion!(),
+    " returning id) ",
+    attempt_insertion!("select $16, $17, $18, $19, $20, $21, $22, $23, $24, 0, 0, 0, $25, $26, $27, 0 from payment")
+);
 
 /// Inserts a payment with its first attempt. Returns `false`, and inserts neither, if the tenant has a payment with the
 /// same key.
@@ -73,7 +85,7 @@ pub(super) async fn insert_attempt(tx: &mut Tx, payment: &PaymentRow, row: &Atte
     tx.query(INSERT_ATTEMPT).args(values).execute().await.map(drop)
 }
 
-/// Adds the values of a new payment.
+/// Adds the values of a new payment to those of a statement.
 fn push_payment(values: &mut Arguments, row: &PaymentRow) {
     values.push(row.id);
     values.push(row.tenant_id);
@@ -92,7 +104,7 @@ fn push_payment(values: &mut Arguments, row: &PaymentRow) {
     values.push(row.created_at);
 }
 
-/// Adds the values of a new attempt.
+/// Adds the values of a new attempt to those of a statement.
 fn push_attempt(values: &mut Arguments, payment: &PaymentRow, row: &AttemptRow) {
     values.push(row.payment_id);
     values.push(row.number);
@@ -108,7 +120,8 @@ fn push_attempt(values: &mut Arguments, payment: &PaymentRow, row: &AttemptRow) 
     values.push(row.check_at(row.started_at));
 }
 
-/// Adds the update of what changes of a payment that the transaction has locked to a group, and counts the change.
+/// Adds the statement that updates a payment to a group, and increments the version of the payment. The transaction
+/// must have locked the payment.
 pub(super) fn update_payment(group: &mut StatementGroup, row: &mut PaymentRow, now: Timestamp) {
     row.version += 1;
     row.updated_at = now;
@@ -126,7 +139,7 @@ pub(super) fn update_payment(group: &mut StatementGroup, row: &mut PaymentRow, n
     values.push(row.updated_at);
 }
 
-/// Adds the update of what changes of an attempt of a payment that the transaction has locked to a group.
+/// Adds the statement that updates an attempt to a group. The transaction must have locked the payment of the attempt.
 pub(super) fn update_attempt(group: &mut StatementGroup, tenant: TenantId, row: &AttemptRow, now: Timestamp) {
     let values = group.add(
         "update omni_payment_attempts set state = $4, provider_payment_id = $5, captured = $6, refunded = $7,
@@ -167,7 +180,7 @@ pub(super) async fn insert_refund(tx: &mut Tx, payment: &PaymentRow, row: &Refun
     insert.bind(row.created_at).execute().await.map(drop)
 }
 
-/// Updates what changes of a refund of a payment that the transaction has locked.
+/// Updates a refund. The transaction must have locked its payment.
 pub(super) async fn update_refund(
     tx: &mut Tx,
     tenant: TenantId,

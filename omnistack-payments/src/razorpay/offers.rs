@@ -1,4 +1,4 @@
-//! Offers, which are Razorpay's coupons of subscriptions.
+//! Offers: Razorpay's coupons for subscriptions.
 
 use omnistack_core::{
     money::Money,
@@ -12,11 +12,11 @@ use super::{
 use crate::provider_api::{ApiObject, path_id};
 
 impl RazorpayApi {
-    /// Returns the discount of the offer of a subscription.
+    /// Returns the discount that a subscription has by its offer, or none without an offer.
     ///
-    /// Razorpay's API states neither what an offer takes off nor for how many periods. So the discount is the amount
-    /// by which the newest payment of a whole period was less than the price of a period, and it lasts until a payment
-    /// shows another. Without such a payment, the reduction is unknown.
+    /// Razorpay's API states neither the amount of an offer nor the number of its periods. So the discount is the
+    /// difference between the price of a period and the newest payment of a whole period. It counts until a later
+    /// payment shows another difference. Without such a payment, the reduction is unknown.
     pub(super) async fn discounts_of(
         &self,
         subscription: &ApiObject,
@@ -25,7 +25,7 @@ impl RazorpayApi {
             return Ok(Vec::new());
         }
         let reduction = match self.newest_reduction(subscription).await? {
-            // An offer of cash back, or one whose periods are over.
+            // The offer gives cash back, or its periods are over.
             Some(reduction) if reduction.minor() <= 0 => return Ok(Vec::new()),
             Some(reduction) => DiscountReduction::Amount(reduction),
             None => DiscountReduction::Unknown,
@@ -33,8 +33,9 @@ impl RazorpayApi {
         Ok(vec![SubscriptionDiscount { reduction, duration: DiscountDuration::Forever }])
     }
 
-    /// Returns the amount by which the newest payment of a whole period was less than the price of a period. Invoices
-    /// of another amount are those of a difference, or of an earlier plan.
+    /// Returns the difference between the price of a period and the newest payment of a whole period, or `None` if
+    /// there is no such payment. An invoice with another gross amount is skipped: it bills a change within a period, or
+    /// an earlier plan.
     async fn newest_reduction(&self, subscription: &ApiObject) -> Result<Option<Money>, PaymentError> {
         let (Some(id), Some(plan)) = (subscription.text("/id"), subscription.text("/plan_id")) else { return Ok(None) };
         if subscription.integer("/paid_count").unwrap_or(0) == 0 {
@@ -65,7 +66,7 @@ impl RazorpayApi {
     }
 }
 
-/// Returns the price of a period.
+/// Returns the price of a period for this quantity, or `None` if the plan's item has no valid price.
 fn price_of(item: &ApiObject, quantity: u64) -> Option<Money> {
     let price = amount_at(item, "/amount")?;
     Some(Money::new(price.minor().checked_mul(i64::try_from(quantity).ok()?)?, price.currency()))

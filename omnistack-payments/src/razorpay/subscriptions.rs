@@ -367,8 +367,8 @@ impl RazorpayApi {
         })
     }
 
-    /// Returns a subscription in the form of the port, without its discounts. Returns `None` if a field that each one has
-    /// is missing.
+    /// Returns a subscription in the form of the port, without its discounts. Returns `None` if a field is missing that
+    /// each subscription has.
     fn subscription_of(&self, object: &ApiObject) -> Option<ProviderSubscription> {
         let now = self.now();
         let created_at = object.seconds("/created_at").unwrap_or(now);

@@ -89,16 +89,15 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The number of sign-ins that are carried out.
+/// The number of sign-ins in progress.
 #[derive(Debug, Default)]
 pub(super) struct SignIns(AtomicU32);
 
-/// The guard of a sign-in that is carried out.
+/// A guard that counts a sign-in until it is dropped.
 pub(super) struct SignInGuard<'a>(&'a SignIns);
 
 impl SignIns {
-    /// Counts a sign-in until the guard is dropped. Returns `None` if there are as many as the limit. A limit of 0 is
-    /// none.
+    /// Counts a sign-in until the guard is dropped. Returns `None` if `limit` sign-ins are in progress. 0 is no limit.
     pub(super) fn begin(&self, limit: u32) -> Option<SignInGuard<'_>> {
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         let guard = SignInGuard(self);

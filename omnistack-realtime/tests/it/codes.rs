@@ -45,7 +45,7 @@ async fn commands_that_are_refused_have_the_codes_of_the_protocol() {
         client.subscribe("room:2").await;
         let reply = client.call(json!({ "subscribe": { "channel": "room:3" } })).await;
         assert_eq!(reply["error"]["code"], 106, "{reply}");
-        // A message without an id has no reply.
+        // The command `send` has no id and no reply.
         client.send(json!({ "send": { "data": 1 } }).to_string()).await;
         assert!(client.call(json!({ "history": { "channel": "room:1" } })).await["history"].is_object());
     })

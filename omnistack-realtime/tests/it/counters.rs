@@ -1,4 +1,4 @@
-//! Tests of the counters: the usage of a tenant and the numbers of the dashboard as messages, and messages as usage.
+//! Tests of usage and of the dashboard's numbers as messages to clients, and of messages to clients as usage.
 
 #![cfg(test)]
 
@@ -60,7 +60,7 @@ fn pages(message: &Value) -> u64 {
     used(message, "pages")
 }
 
-/// Returns what was used of a meter, or 0 if it is not there.
+/// Returns the usage of a meter, or 0 if the response does not have it.
 fn used(usage: &Value, name: &str) -> u64 {
     let meters = usage["meters"].as_array().unwrap();
     let meter = meters.iter().find(|meter| meter["meter"] == name);
@@ -124,7 +124,7 @@ on_each_database! {
                 publisher.publish(room.clone(), &number).await.unwrap();
                 assert_eq!(live.message("room:1").await, number);
             }
-            // They are counted when the connection ends, and stored a moment later.
+            // The messages are counted when the connection ends, and stored a moment later.
             drop(live);
             let counted = async {
                 let mut requests = interval(USAGE_INTERVAL);

@@ -100,7 +100,7 @@ async fn a_stream_is_renewed_by_another_ticket_and_keeps_its_position() {
     };
     let mut last = None;
     for number in 1..=3 {
-        // The second one arrives while there is no stream.
+        // The second message is published while no stream is open.
         let path = path().await;
         let headers: Vec<_> = last.iter().map(|last: &String| ("last-event-id", last.as_str())).collect();
         let mut events = EventReader::open(&test, &path, &headers).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_stream_is_renewed_by_another_ticket_and_keeps_its_position() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_that_cuts_idle_streams_finds_none() {
+async fn pings_come_before_a_proxy_cuts_an_idle_stream() {
     /// Time after which proxies commonly cut a response without traffic.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
     let test = RealtimeApp::start(|app| app).await;

@@ -214,7 +214,7 @@ async fn publish(app: &TestApp, tenant: TenantId, event: &impl Event) {
     tx.commit().await.unwrap();
 }
 
-/// Records that a user has deleted a note.
+/// Records in the audit log that a user has deleted a note.
 async fn delete_note(app: &TestApp, client: &TestClient, note: u32, commits: bool) {
     let caller = client.identity().unwrap();
     let log: AuditLog = app.app().context().get().unwrap();

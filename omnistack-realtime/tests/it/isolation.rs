@@ -2,6 +2,9 @@
 
 #![cfg(test)]
 
+use std::net::SocketAddr;
+
+use omnistack_core::identity::TenantId;
 use omnistack_realtime::RealtimeChannel;
 use serde_json::{Value, json};
 
@@ -38,7 +41,7 @@ async fn another_tenants_user_reaches_nothing() {
             assert!(is_empty(&presence["presence"]["presence"]), "{channel}: {presence}");
             let stats = attacker.call(json!({ "presence_stats": { "channel": channel } })).await;
             assert!(stats["presence_stats"]["num_clients"].as_u64().unwrap_or_default() == 0, "{channel}: {stats}");
-            // From a position of the other tenant.
+            // The attacker subscribes from a position of the other tenant.
             let command = json!({ "channel": channel, "recover": true, "offset": 0, "epoch": epoch });
             let subscribed = attacker.call(json!({ "subscribe": command })).await;
             assert!(is_empty(&subscribed["subscribe"]["publications"]), "{channel}: {subscribed}");
@@ -55,35 +58,15 @@ async fn another_tenants_user_reaches_nothing() {
                 assert!(matches!(reply["error"]["code"].as_u64(), Some(102 | 103)), "{method} {channel}: {reply}");
             }
         }
-        // All users have this channel. Only the app publishes there.
+        // All users may subscribe to this channel, but only the app publishes there.
         attacker.subscribe("broadcast").await;
         let refused = attacker.call(json!({ "publish": { "channel": "broadcast", "data": 1 } })).await;
         assert_eq!(refused["error"]["code"], 103, "{refused}");
 
-        // The path of a run, and the stream in one direction.
         let (_, epoch) = kinds.iter().find(|(channel, _)| *channel == "run:1").unwrap();
-        let authorization = format!("Bearer {mallorys}");
-        let header = ("authorization", authorization.as_str());
-        let mut by_path = Client::open(address, "/ws/run/1", &[header]).await.unwrap();
-        let position = json!({ "run:1": { "recover": true, "offset": 0, "epoch": epoch } });
-        let connected = by_path.call(json!({ "connect": { "subs": position } })).await;
-        let run = &connected["connect"]["subs"]["run:1"];
-        assert!(run.is_object() && run["recovered"] != true && is_empty(&run["publications"]), "{connected}");
-        let path = "/api/v1/app/events?channels=run:1";
-        let last = format!("{epoch}:0");
-        let mut events = EventReader::open(&test, path, &[header, ("last-event-id", &last)]).await.unwrap();
-        assert_eq!(events.event().await.unwrap().kind.as_deref(), Some("missed"));
-        test.publish(mallory.tenant.unwrap(), "run:1", [9]).await;
-        assert_eq!(by_path.number().await, 9);
-        let first = loop {
-            let event = events.event().await.unwrap();
-            if event.kind.as_deref() == Some("message") {
-                break event;
-            }
-        };
-        assert_eq!(first.data["data"]["number"], 9);
+        expect_own_messages_of_a_run(&test, address, (&mallorys, mallory.tenant.unwrap()), epoch).await;
 
-        // What both get next shows that nothing has crossed.
+        // The next messages of both users show that neither has got a message of the other.
         test.publish(tenant, "room:1", [8]).await;
         loop {
             let push = victim.push().await;
@@ -105,6 +88,36 @@ async fn another_tenants_user_reaches_nothing() {
         }
     })
     .await;
+}
+
+/// Opens the path of a run and its event stream, from a position of another tenant. Both get only the messages of the
+/// caller's own tenant.
+async fn expect_own_messages_of_a_run(
+    test: &RealtimeApp,
+    address: SocketAddr,
+    (token, tenant): (&str, TenantId),
+    foreign_epoch: &str,
+) {
+    let authorization = format!("Bearer {token}");
+    let header = ("authorization", authorization.as_str());
+    let mut by_path = Client::open(address, "/ws/run/1", &[header]).await.unwrap();
+    let position = json!({ "run:1": { "recover": true, "offset": 0, "epoch": foreign_epoch } });
+    let connected = by_path.call(json!({ "connect": { "subs": position } })).await;
+    let run = &connected["connect"]["subs"]["run:1"];
+    assert!(run.is_object() && run["recovered"] != true && is_empty(&run["publications"]), "{connected}");
+    let path = "/api/v1/app/events?channels=run:1";
+    let last = format!("{foreign_epoch}:0");
+    let mut events = EventReader::open(test, path, &[header, ("last-event-id", &last)]).await.unwrap();
+    assert_eq!(events.event().await.unwrap().kind.as_deref(), Some("missed"));
+    test.publish(tenant, "run:1", [9]).await;
+    assert_eq!(by_path.number().await, 9);
+    let first = loop {
+        let event = events.event().await.unwrap();
+        if event.kind.as_deref() == Some("message") {
+            break event;
+        }
+    };
+    assert_eq!(first.data["data"]["number"], 9);
 }
 
 fn is_empty(value: &Value) -> bool {

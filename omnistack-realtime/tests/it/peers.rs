@@ -190,7 +190,7 @@ async fn stock_clients_load_a_state_and_continue_from_its_position() {
         stock.publish("publisher", "run:1", 1..=3).await;
         let question = json!({ "client": "loader", "channel": "run:1", "options": { "limit": 0 } });
         let position = stock.ask("history", question).await;
-        // While the state is loaded.
+        // These messages are published while the client loads the state.
         stock.publish("publisher", "run:1", 4..=6).await;
         let since = json!({ "offset": position["offset"], "epoch": position["epoch"] });
         stock.ask("subscribe", json!({ "client": "loader", "channel": "run:1", "since": since })).await;

@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::{
-    cases::{NOW_MILLIS, SignedCase, UNTRUSTED, data, notification, transaction, with},
+    cases::{NOW_MILLIS, SignedCase, UNTRUSTED, data, notification, transaction},
     chain::{AS_APPLE, ChainForm, TestChain},
 };
-use crate::store_events::{self, RecordedEvents, process, start};
+use crate::store_events::{self, RecordedEvents, process, start, with};
 
 const PATH: &str = "/api/v1/public/webhooks/apple";
 

@@ -27,7 +27,7 @@ use omnistack_testkit::{
 use omnistack_webhooks::Webhooks;
 use serde_json::{Value, json};
 
-use crate::store_events::{self, RecordedEvents, process, start};
+use crate::store_events::{self, RecordedEvents, process, start, with};
 
 const PATH: &str = "/api/v1/public/webhooks/google-play";
 /// The time of the test clock, 2030-01-01, in seconds since 1970.
@@ -106,19 +106,6 @@ fn claims() -> Value {
 fn claims_now(app: &TestApp) -> Value {
     let now = app.clock().clock().now().as_seconds();
     with(claims(), json!({ "iat": now, "exp": now + 3600 }))
-}
-
-/// Returns a value with changes. `null` removes a field.
-fn with(mut value: Value, changes: Value) -> Value {
-    for (name, change) in changes.as_object().unwrap() {
-        let fields = value.as_object_mut().unwrap();
-        if change.is_null() {
-            fields.remove(name)
-        } else {
-            fields.insert(name.clone(), change.clone())
-        };
-    }
-    value
 }
 
 fn renewed() -> Value {

@@ -15,6 +15,7 @@ use omnistack_core::{
 };
 use omnistack_testkit::{TestApp, TestDatabase};
 use omnistack_webhooks::Webhooks;
+use serde_json::Value;
 
 /// A module that records the events of a source.
 #[derive(Clone, Default)]
@@ -54,6 +55,19 @@ pub(crate) async fn start(database: TestDatabase, settings: &[(&str, &str)], rec
         settings.iter().fold(app, |app, (name, value)| app.set(*name, *value))
     })
     .await
+}
+
+/// Returns a value with changes. `null` removes a field.
+pub(crate) fn with(mut value: Value, changes: Value) -> Value {
+    for (name, change) in changes.as_object().unwrap() {
+        let fields = value.as_object_mut().unwrap();
+        if change.is_null() {
+            fields.remove(name)
+        } else {
+            fields.insert(name.clone(), change.clone())
+        };
+    }
+    value
 }
 
 /// Processes what was received.

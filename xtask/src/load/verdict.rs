@@ -73,8 +73,8 @@ pub(super) fn judge(
     wrong
 }
 
-/// Finds a minute with too few requests. Refused requests, the first seconds, in which users arrive, and the rest after
-/// the last full minute do not count.
+/// Finds a minute with too few requests. Refused requests do not count, nor do the first seconds, in which users
+/// arrive, nor the time after the last full minute.
 fn low_rate(rate: u64, seconds: u64, windows: &[LoadWindow]) -> Option<String> {
     let minutes = seconds.saturating_sub(ARRIVAL_SECONDS) / 60;
     (0..minutes).find_map(|minute| {
@@ -85,7 +85,7 @@ fn low_rate(rate: u64, seconds: u64, windows: &[LoadWindow]) -> Option<String> {
     })
 }
 
-/// Finds requests that the app refused because it had no capacity. A steady load must not exceed it.
+/// Finds requests that the app refused for lack of capacity. A steady load must not exceed the capacity.
 fn overloaded(all: &Tally) -> Option<String> {
     let refused = all.refused.get("503").copied().unwrap_or_default();
     (refused > 0).then(|| format!("the app refused {refused} of {} requests with 503", all.requests))

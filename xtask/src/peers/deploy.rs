@@ -1,6 +1,6 @@
 //! hadolint, check-jsonschema, kubernetes-validate, zizmor and systemd: the files in `deploy` and the workflows of the
-//! template. No image is built and no container runs, because the machine has no container engine. The commands of the
-//! book's chapters about production run as printed, where the machine can.
+//! template. No image is built and no container runs, because the machine has no container engine. The commands in the
+//! book's chapters about production run as printed, if the machine has the programs for them.
 
 use std::{fs, path::Path, process::Command};
 

@@ -1,4 +1,4 @@
-// What the page's script needs besides the connection: its elements, and calls of the API.
+// Helpers of the page's script: functions for the elements of the page, and for calls of the API.
 "use strict";
 
 const find = (id) => document.getElementById(id);

@@ -386,7 +386,7 @@ fn docs_rs_shows_every_feature_of_every_crate() {
     for name in crates {
         let manifest = read(&format!("{name}/Cargo.toml"));
         assert!(manifest.contains("[package.metadata.docs.rs]\nall-features = true\n"), "{name}");
-        // Says beside each item which feature it needs.
+        // docs.rs then shows beside each item the feature that it needs.
         let library = read(&format!("{name}/src/lib.rs"));
         assert!(library.contains("#![cfg_attr(docsrs, feature(doc_cfg))]"), "{name}");
     }

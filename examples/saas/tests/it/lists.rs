@@ -123,7 +123,7 @@ on_each_database! {
             for sql in statements.take(table) {
                 let plan = plan(app.db(), &sql).await;
                 let reads = plan.iter().filter(|line| reads_all(line, table)).count();
-                // The first rows of a list, which a search reads, have the name of the table.
+                // A search reads the first rows of the list from a subquery, which has the name of the table.
                 let first_rows = plan.iter().filter(|line| **line == format!("CO-ROUTINE {table}")).count();
                 assert!(reads <= first_rows, "{path}\n{sql}\n{}", plan.join("\n"));
                 plans.push(format!("{sql}\n{}", plan.join("\n")));

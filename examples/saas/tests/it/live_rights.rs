@@ -1,4 +1,4 @@
-//! Changes of rights reach open connections, and connections that come again cause no queries.
+//! Tests that changes of rights reach open connections, and that clients which reconnect cause no queries.
 
 use std::{
     net::SocketAddr,
@@ -33,26 +33,27 @@ use tokio_tungstenite::{
 use crate::disabled_webhook::{sign_in, user};
 
 /// Longest time until a change has reached an open connection.
-const REACH: Duration = Duration::from_secs(1);
-/// Attempts on a busy machine. In the first one, the app may not follow the changes yet.
+const MAX_REACH_TIME: Duration = Duration::from_secs(1);
+/// Most attempts of a change. In the first attempt, the app may not follow changes yet; further ones are for busy
+/// machines.
 const MAX_ATTEMPTS: u32 = 5;
 /// Interval at which a client publishes until it is refused.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
 /// Longest time that a test waits for the server.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
-/// Clients that connect again.
+/// Number of clients that reconnect.
 const CLIENTS: u64 = 30;
 
 /// A connection that is subscribed to a channel.
 struct LiveSocket {
     socket: WebSocketStream<TcpStream>,
-    /// The result of the subscription.
+    /// The result of the command `subscribe`.
     subscribed: Value,
     last_id: u64,
 }
 
 impl LiveSocket {
-    /// Signs in by a header, and subscribes.
+    /// Connects with the credentials in a header, and subscribes to a channel.
     async fn open(address: SocketAddr, header: (&'static str, &str), subscribe: Value) -> Self {
         let mut request = format!("ws://{address}/api/v1/app/ws").into_client_request().unwrap();
         let (name, value) = (HeaderName::from_static(header.0), HeaderValue::try_from(header.1).unwrap());
@@ -86,7 +87,7 @@ impl LiveSocket {
         }
     }
 
-    /// Reads until the server closes the connection, and returns the code.
+    /// Reads until the server closes the connection. Returns the close code.
     async fn closed(&mut self) -> u64 {
         loop {
             if let Message::Close(Some(frame)) = self.message().await {
@@ -95,7 +96,7 @@ impl LiveSocket {
         }
     }
 
-    /// Publishes until the server refuses it, and returns the code of the error.
+    /// Publishes until the server refuses a message. Returns the code of the error.
     async fn refused(&mut self) -> u64 {
         let mut interval = tokio::time::interval(PUBLISH_INTERVAL);
         loop {
@@ -128,7 +129,7 @@ struct Team<'a> {
 }
 
 impl Team<'_> {
-    /// Lets the member have the role `admin`.
+    /// Gives the member the role `admin`.
     async fn add_member(&self) {
         let mut tx = self.app.db().tenant(self.id).begin().await.unwrap();
         let sql = "insert into omni_members (tenant_id, user_id, role, created_at) values ($1, $2, 'admin', $3)
@@ -150,8 +151,8 @@ impl Team<'_> {
         LiveSocket::open(self.address, ("authorization", &bearer), json!({ "channel": "run:1" })).await
     }
 
-    /// Makes a change while the member is connected. Returns the code that the client gets, or `None` if it gets none
-    /// in time.
+    /// Makes a change while the member is connected. Returns the code that the client gets, or `None` if the client
+    /// gets no code in time.
     async fn reach(&self, change: Change) -> Option<u64> {
         self.add_member().await;
         let (tokens, member) = self.sign_in().await;
@@ -189,13 +190,13 @@ impl Team<'_> {
                 live
             }
         };
-        let told = async {
+        let notified = async {
             match change {
                 Change::LowerRole => socket.refused().await,
                 _ => socket.closed().await,
             }
         };
-        timeout(REACH, told).await.ok()
+        timeout(MAX_REACH_TIME, notified).await.ok()
     }
 }
 
@@ -208,7 +209,7 @@ async fn session_of(app: &TestApp, user: UserId, tenant: TenantId) -> TokenPair 
     tokens
 }
 
-/// Counts the statements.
+/// An observer that counts statements.
 struct QueryCount(Arc<AtomicU64>);
 
 impl QueryObserver for QueryCount {
@@ -234,7 +235,7 @@ on_each_database! {
                 (Change::SignOut, 3500),
                 (Change::EndSession, 3500),
                 (Change::RevokeKey, 3500),
-                // Without the tenant, the client begins again.
+                // The client reconnects, without the tenant.
                 (Change::RemoveMember, 3011),
             ] {
                 let mut attempts = 1;
@@ -252,7 +253,7 @@ on_each_database! {
         tokio::join!(app.app().run_workers(shutdown.clone()), changes);
     }
 
-    async fn clients_that_connect_again_cause_no_query_each(database: TestDatabase) {
+    async fn clients_that_reconnect_cause_less_than_a_query_each(database: TestDatabase) {
         let app = TestApp::start_with_auth(database, saas::app).await;
         let server = app.listen_with_defaults().await;
         let mut clients = Vec::new();

@@ -1,4 +1,4 @@
-//! Tests of the command `saas migrate …`, of replicas that start at once, and of the plan in the book.
+//! Tests of the command `saas migrate …`, of replicas that start at once, and of the plan that the book shows.
 
 use std::{
     io::{BufRead as _, BufReader, Lines, Read as _, Write as _},

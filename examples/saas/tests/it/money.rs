@@ -36,7 +36,7 @@ impl Job for BillPeriods {
     }
 }
 
-/// Starts the app with the defaults that its program has, and further settings.
+/// Starts the app with the defaults of its program, and further settings.
 async fn start(database: TestDatabase, settings: &[(&str, &str)]) -> TestApp {
     let defaults = saas::with_defaults(Config::default());
     let default = |name: &str| defaults.get(name).unwrap().0.to_owned();
@@ -192,7 +192,7 @@ on_each_database! {
         settle(&app).await;
         assert_eq!(ada.status().await["plan"], "free", "the webhook has not arrived");
 
-        // Only what Stripe has signed counts.
+        // Webhooks that Stripe has not signed are refused.
         let events: Vec<_> = stripe.events().iter().map(Value::to_string).collect();
         let send = |body: &str, secret: &str| {
             let request = app.anonymous().request(Method::POST, "/api/v1/public/webhooks/stripe");

@@ -254,7 +254,7 @@ const UNLIMITED_STRINGS: [(&str, &str); 7] = [
     (".tags[]", "tags are checked one by one"),
     (".permissions[]", "only known permissions are accepted"),
     (".scopes[]", "only known permissions are accepted"),
-    ("adminEvaluateFeatureFlag.", "a map of values that are only compared"),
+    ("adminEvaluateFeatureFlag.", "the values are only compared"),
 ];
 
 /// Adds the places of all strings within a schema that have no limit: no `maxLength`, no fixed values, no format.

@@ -1,4 +1,4 @@
-//! Tests of the warnings of models that end.
+//! Tests of the warnings about models that end.
 
 use std::{
     fmt::{self, Write as _},
@@ -13,7 +13,7 @@ use tracing::{
 
 use super::*;
 
-/// A subscriber that keeps the messages of the gateway.
+/// A tracing subscriber that keeps the messages of the gateway.
 #[derive(Clone, Default)]
 struct Messages(Arc<Mutex<String>>);
 

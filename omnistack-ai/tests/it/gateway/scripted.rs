@@ -24,6 +24,27 @@ async fn start(upstream: &ScriptedUpstream) -> TestApp {
     .await
 }
 
+/// Starts an app whose only provider is an upstream with the API of Gemini, which does not fetch images itself.
+async fn start_gemini(upstream: &ScriptedUpstream, (name, value): (&str, &str)) -> TestApp {
+    TestApp::start(TestDatabase::sqlite(), |app| {
+        app.set("GEMINI_API_KEY", "key")
+            .set("GEMINI_BASE_URL", upstream.url())
+            .set("HTTP_CLIENT_ALLOWED_NETWORKS", "127.0.0.0/8")
+            // The server of the images is on this machine.
+            .set("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "true")
+            .set(name, value)
+            .with(Ai::from_env())
+    })
+    .await
+}
+
+/// Returns a question about an image at a URL.
+fn image_request(images: &ScriptedUpstream) -> (ChatRequest, CallOptions) {
+    let image = Part::Image(Media::url(format!("{}/house.png", images.url())));
+    let message = Message::new(Role::User, vec![Part::text("What is it?"), image]);
+    (ChatRequest::new("scripted-model", [message]), options().provider("gemini"))
+}
+
 fn request() -> (ChatRequest, CallOptions) {
     let options = options().provider("upstream");
     (ChatRequest::new("deployed", [Message::user("hello")]), options)
@@ -53,49 +74,27 @@ async fn an_image_at_a_url_is_fetched_for_a_provider_that_fetches_none() {
     upstream.respond(Scripted::gemini("a house", ScriptedUsage::new(10, 5)));
     images.respond(Scripted::status(200).header("content-type", "image/png").body(JPEG));
     images.respond(Scripted::status(200).header("content-type", "image/jpeg").body([JPEG, &[0; 2_000]].concat()));
-    let app = TestApp::start(TestDatabase::sqlite(), |app| {
-        app.set("GEMINI_API_KEY", "key")
-            .set("GEMINI_BASE_URL", upstream.url())
-            .set("HTTP_CLIENT_ALLOWED_NETWORKS", "127.0.0.0/8")
-            .set("AI_MAX_MEDIA_BYTES", "1024")
-            // The server of the images is on this machine.
-            .set("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "true")
-            .with(Ai::from_env())
-    })
-    .await;
-    let ask = || {
-        let image = Part::Image(Media::url(format!("{}/house.png", images.url())));
-        ChatRequest::new("scripted-model", [Message::new(Role::User, vec![Part::text("What is it?"), image])])
-    };
+    let app = start_gemini(&upstream, ("AI_MAX_MEDIA_BYTES", "1024")).await;
     let gateway = gateway(&app);
-    let answer = gateway.complete(tenant(), ask(), options().provider("gemini")).await.unwrap();
+    let (request, options) = image_request(&images);
+    let answer = gateway.complete(tenant(), request, options).await.unwrap();
     assert_eq!(answer.response.text(), "a house");
     let sent: Value = serde_json::from_str(&upstream.requests()[0].text()).unwrap();
     let data = json!({ "inlineData": { "mimeType": "image/jpeg", "data": "/9j/4C4uLi4=" } });
     assert_eq!(sent["contents"][0]["parts"][1], data, "{sent}");
 
-    let refused = refusal(gateway.complete(tenant(), ask(), options().provider("gemini")).await.unwrap_err());
+    let (request, options) = image_request(&images);
+    let refused = refusal(gateway.complete(tenant(), request, options).await.unwrap_err());
     assert_eq!((refused.status().as_u16(), upstream.requests().len()), (422, 1), "the image is too large: {refused}");
 }
 
-/// By its setting, an app fetches nothing for its callers.
+/// An app with `AI_FETCH_MEDIA=false` fetches nothing from the URLs of its callers.
 #[tokio::test]
 async fn an_image_at_a_url_is_refused_by_an_app_that_fetches_none() {
     let (upstream, images) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
-    let app = TestApp::start(TestDatabase::sqlite(), |app| {
-        app.set("GEMINI_API_KEY", "key")
-            .set("GEMINI_BASE_URL", upstream.url())
-            .set("HTTP_CLIENT_ALLOWED_NETWORKS", "127.0.0.0/8")
-            .set("WEBHOOKS_ALLOW_PRIVATE_ADDRESSES", "true")
-            .set("AI_FETCH_MEDIA", "false")
-            .with(Ai::from_env())
-    })
-    .await;
-    let image = Part::Image(Media::url(format!("{}/house.png", images.url())));
-    let request =
-        ChatRequest::new("scripted-model", [Message::new(Role::User, vec![Part::text("What is it?"), image])]);
-    let called = gateway(&app).complete(tenant(), request, options().provider("gemini")).await;
-    let refused = refusal(called.unwrap_err());
+    let app = start_gemini(&upstream, ("AI_FETCH_MEDIA", "false")).await;
+    let (request, options) = image_request(&images);
+    let refused = refusal(gateway(&app).complete(tenant(), request, options).await.unwrap_err());
     assert_eq!((refused.status().as_u16(), refused.code()), (422, "VALIDATION_FAILED"), "{refused}");
     assert_eq!((upstream.requests().len(), images.requests().len()), (0, 0));
 }

@@ -77,8 +77,8 @@ on_each_database! {
         assert_eq!(numbers(&app).await, (1..=100).collect::<Vec<_>>());
     }
 
-    // Case 28: the transactions of thirty fail after they have taken a number.
-    async fn of_a_hundred_finalisations_thirty_roll_back(database: TestDatabase) {
+    // The transactions of thirty invoices fail after they have taken a number.
+    async fn thirty_finalisations_that_roll_back_leave_no_gaps(database: TestDatabase) {
         let app = start(database).await;
         let customer = Customer::new(&app);
         let mut drafts = Vec::new();

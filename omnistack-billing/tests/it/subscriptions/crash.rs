@@ -25,9 +25,9 @@ use super::{
     send, start, subscription,
 };
 
-/// The variables by which a child gets the plan, and the checkout that is paid: its reference, its customer, and the time
-/// of the payment.
+/// The variable by which a child gets the plan.
 const PLAN: &str = "SUBSCRIPTION_CRASH_PLAN";
+/// The variable by which a child gets a paid checkout: its reference, its customer and the time of the payment.
 const PAID: &str = "SUBSCRIPTION_CRASH_PAID";
 
 /// Longer than the leases of events and jobs.
@@ -66,7 +66,7 @@ async fn child_that_processes_an_event() {
     app.dispatcher().run_until_idle().await.unwrap();
 }
 
-/// Creates the subscription that the process that has started this one tells of. Returns its id.
+/// Creates the subscription of the paid checkout in `PAID`. Returns its id.
 fn restore_paid(child: &CrashChild, provider: &ScriptedProvider, price: &str) -> String {
     let text = child.variable(PAID);
     let [reference, customer, paid_at]: [&str; 3] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();

@@ -20,10 +20,12 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 
-/// The file of the script that starts Swagger UI. That of the release shows an example.
+/// The name of the script that starts Swagger UI. The app's script replaces that of the release, which shows an
+/// example.
 const INITIALIZER: &str = "swagger-initializer.js";
 
-/// Adds the paths of the page that `is_listed` lists. It shows these documents, the first one at first.
+/// Adds the paths of the page for which `is_listed` returns `true`. The page offers these documents, and shows the
+/// first.
 pub(in crate::app) fn add(router: Router, documents: Vec<String>, is_listed: impl Fn(&str) -> bool) -> Router {
     if documents.is_empty() {
         return router;

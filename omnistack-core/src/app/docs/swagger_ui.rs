@@ -1,4 +1,4 @@
-//! The files of Swagger UI, in the ZIP archive of its release.
+//! The files of Swagger UI, read from the ZIP archive of its release.
 
 use std::io::Read as _;
 
@@ -7,11 +7,11 @@ use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 
 /// The folder of the files that a page loads, below the only folder at the root of the archive.
 const FOLDER: &str = "dist/";
-/// Signature of the record at the end of an archive, which says where the directory begins.
+/// Signature of the record at the end of an archive, which has the position of the directory.
 const END_OF_DIRECTORY: &[u8] = b"PK\x05\x06";
 /// Signature of an entry of the directory.
 const DIRECTORY_ENTRY: &[u8] = b"PK\x01\x02";
-/// Compression methods of entries.
+/// Compression methods.
 const STORED: usize = 0;
 const DEFLATED: usize = 8;
 
@@ -35,7 +35,7 @@ struct Entry<'a> {
     path: &'a str,
     method: usize,
     compressed_size: usize,
-    /// Position of the file's header, which its contents follow.
+    /// Position of the header in front of the file's contents.
     header: usize,
     /// Position of the next entry.
     end: usize,
@@ -73,10 +73,12 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Returns the 16-bit number at a position, or `None` beyond the end.
 fn u16_at(bytes: &[u8], position: usize) -> Option<usize> {
     bytes.get(position..)?.first_chunk().map(|bytes| usize::from(u16::from_le_bytes(*bytes)))
 }
 
+/// Returns the 32-bit number at a position, or `None` beyond the end.
 fn u32_at(bytes: &[u8], position: usize) -> Option<usize> {
     bytes.get(position..)?.first_chunk().and_then(|bytes| usize::try_from(u32::from_le_bytes(*bytes)).ok())
 }

@@ -1,8 +1,8 @@
 //! Scratch databases on PostgreSQL, into which checks restore archives.
 //!
-//! A process that is killed can't drop its database. So each process holds an advisory lock for its database, in the
-//! database of `DATABASE_URL`, and the server releases the lock when the process is gone. A check first drops the databases
-//! whose locks no process holds.
+//! A process that is killed can't drop its scratch database. So each check holds an advisory lock, in the database of
+//! `DATABASE_URL`, for its scratch database. The server releases the lock when the process has ended. Each check first
+//! drops the scratch databases without such a lock.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, postgres::PgConnection};
@@ -15,12 +15,12 @@ use crate::{
 
 /// The first key of the locks: `chck` as a number. The second key is the hash of the database's name.
 const LOCK: i32 = 0x6368_636b;
-/// The query of the beginning of the names. It has the object id of the database of `DATABASE_URL`, because only sessions
-/// of the same database see each other's locks.
+/// Query of the prefix of the names. The prefix contains the object id of the database of `DATABASE_URL`: an advisory
+/// lock is visible only within one database.
 const PREFIX: &str =
     "select 'omnistack_check_' || oid::text || '_' from pg_database where datname = current_database()";
-/// The statement that keeps a session open that does nothing while the archive is restored. Servers before PostgreSQL 14
-/// have no such timeout.
+/// Statement that disables the timeout of idle sessions, so that the lock is held while the archive is restored.
+/// PostgreSQL before version 14 has no such timeout.
 const STAY_OPEN: &str = "select set_config(name, '0', false) from pg_settings where name = 'idle_session_timeout'";
 
 /// An empty database for a check. If it is not removed, the next check with the same `DATABASE_URL` drops it.
@@ -33,7 +33,7 @@ pub(super) struct PostgresScratch {
 }
 
 impl PostgresScratch {
-    /// Creates a database on the server of this URL, after it has dropped the databases of processes that are gone.
+    /// Drops the scratch databases that killed checks left, and creates one on the server of this URL.
     pub(super) async fn create(server: &SecretString) -> Result<Self, Error> {
         let mut owner = connect(server).await?;
         let name = lock_new_name(&mut owner).await.map_err(db::Error::from)?;
@@ -74,7 +74,7 @@ async fn connect(url: &SecretString) -> Result<PgConnection, Error> {
     Ok(postgres_hosts::connect(&hosts).await.map_err(db::Error::from)?)
 }
 
-/// Drops the databases of processes that are gone. Returns the name of a new database, whose lock the session holds.
+/// Drops the scratch databases that killed checks left. Returns the name of a new one, and locks the name.
 async fn lock_new_name(owner: &mut PgConnection) -> sqlx::Result<String> {
     sqlx::query(STAY_OPEN).execute(&mut *owner).await?;
     let (prefix,): (String,) = sqlx::query_as(PREFIX).fetch_one(&mut *owner).await?;
@@ -85,7 +85,7 @@ async fn lock_new_name(owner: &mut PgConnection) -> sqlx::Result<String> {
     Ok(name)
 }
 
-/// Drops the databases whose locks no session holds. A database that can't be dropped does not prevent the check.
+/// Drops the scratch databases without a lock. A database that can't be dropped does not prevent the check.
 async fn drop_abandoned(connection: &mut PgConnection, prefix: &str) -> sqlx::Result<()> {
     let names = "select datname::text from pg_database
         where starts_with(datname::text, $1) and pg_has_role(datdba, 'usage')";
@@ -98,11 +98,12 @@ async fn drop_abandoned(connection: &mut PgConnection, prefix: &str) -> sqlx::Re
         }
         match drop_database(connection, &name).await {
             Ok(()) => {
-                tracing::info!(target: "omnistack::backup", database = name, "dropped what a killed check left");
+                tracing::info!(target: "omnistack::backup", database = name,
+                    "dropped the scratch database of a killed check");
             }
             Err(error) => {
                 tracing::warn!(target: "omnistack::backup", database = name, %error,
-                    "can't drop what a killed check left: drop the database");
+                    "can't drop the scratch database of a killed check: drop it yourself");
             }
         }
         let unlock = sqlx::query("select pg_advisory_unlock($1, hashtext($2))").bind(LOCK).bind(name.as_str());
@@ -111,7 +112,7 @@ async fn drop_abandoned(connection: &mut PgConnection, prefix: &str) -> sqlx::Re
     Ok(())
 }
 
-/// Drops a database. Ends its sessions, such as that of a `pg_restore` whose process was killed.
+/// Drops a database. Ends its sessions, such as that of a `pg_restore` that a killed check had started.
 async fn drop_database(connection: &mut PgConnection, name: &str) -> sqlx::Result<()> {
     let sql = format!("drop database if exists {} with (force)", quoted(name));
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop)

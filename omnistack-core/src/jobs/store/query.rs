@@ -238,7 +238,7 @@ impl JobFilter {
 const MAX_COUNTED_JOBS: i64 = 10_000;
 
 /// Reads one entry of an index for each queue, and a limited count for each of its states. `between` and the order make
-/// PostgreSQL use the index: for a state that no job has, it would read the whole table.
+/// PostgreSQL use the index. Without them, it reads the whole table for a state that no job has.
 const COUNTS: &str = "with recursive queues (queue) as (
     select min(queue) from omni_jobs
     union all

@@ -1,10 +1,11 @@
 //! Tests of an app's own code in a resource: hooks, refused fields, an own route in place of one, lists by hand.
 
+mod mounts;
+
 use async_trait::async_trait;
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
-    app::{App, DevIdentity},
     clock::Timestamp,
     crud::{self, Column, Crud, ListPage, ListRequest, Resource, ResourceHooks, RowValues, Verb},
     db::{Arguments, Db, Migration, Sql, Tx},
@@ -364,47 +365,6 @@ on_each_database! {
         let locked = seats.get_for_update_in(&mut tx, identity, all[0].id).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!((all.len(), locked.name.as_str()), (3, "c"));
-    }
-}
-
-#[tokio::test]
-async fn what_is_mounted_twice_is_a_problem_with_a_fix() {
-    struct Twice(fn(&mut Registry));
-
-    impl Module for Twice {
-        fn name(&self) -> &'static str {
-            "twice"
-        }
-
-        fn register(&self, registry: &mut Registry) {
-            (self.0)(registry);
-        }
-    }
-
-    fn mount_operation_twice(registry: &mut Registry) {
-        registry.routes(Mount::app("/seats"), crud::routes::<Seat>().routes(routes!(create_by_hand)), seats);
-    }
-
-    fn mount_resource_twice(registry: &mut Registry) {
-        let (app, admin) = (Mount::app("/seats"), Mount::admin("/seats"));
-        registry.resource(app, crud::resource::<Seat>()).resource(admin, crud::resource::<Seat>());
-    }
-
-    for (twice, what, fix) in [
-        (
-            Twice(mount_operation_twice),
-            "POST /api/v1/app/seats is also mounted by module `twice`",
-            "`crud::resource::<Room>().without(Verb::Create)`",
-        ),
-        (
-            Twice(mount_resource_twice),
-            "mounts the resource `seat`, which is mounted already",
-            "mount its routes again by `registry.routes`, with the state `|ctx| ctx.get()`",
-        ),
-    ] {
-        let app = App::builder(TestDatabase::sqlite().config());
-        let error = app.with(DevIdentity::default()).with(twice).build().unwrap_err().to_string();
-        assert!(error.contains(what) && error.contains(fix), "{error}");
     }
 }
 

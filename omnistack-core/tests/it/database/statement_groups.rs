@@ -1,4 +1,4 @@
-//! Tests of statements that run in one round trip.
+//! Tests of groups of statements that run in one round trip.
 
 use std::sync::{
     Arc,
@@ -8,7 +8,7 @@ use std::sync::{
 use omnistack_core::db::{Dialect, ErrorKind, QueryEvent, QueryObserver, StatementGroup};
 use omnistack_testkit::{TestDatabase, on_each_database};
 
-/// The number of statements about sales.
+/// An observer that counts the statements about sales.
 #[derive(Clone, Default)]
 struct Statements(Arc<AtomicUsize>);
 

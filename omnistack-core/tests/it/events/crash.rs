@@ -1,7 +1,7 @@
 //! Tests of a process that is killed by SIGKILL after each of its statements in turn, while it handles a request with
 //! an idempotency key or dispatches events.
 //!
-//! The parent then inspects the database, and acts as the client or another replica would.
+//! The parent process then inspects the database, and acts as the client or as another replica would.
 
 use axum::{body::Body, extract::State, routing::post};
 use bytes::Bytes;

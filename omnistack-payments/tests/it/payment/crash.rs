@@ -40,7 +40,7 @@ impl PayingChild {
         Some(Self { process, ledger, tenant, _app: app })
     }
 
-    /// Returns the id of the payment that it changes.
+    /// Returns the id of the payment that the child changes.
     fn payment(&self) -> PaymentId {
         self.process.variable(PAYMENT).parse().unwrap()
     }

@@ -103,7 +103,7 @@ on_each_database! {
         assert_eq!(tenant.ledger.create(other).await.unwrap_err().code(), "PAYMENT_CONFLICT");
         assert_eq!(tenant.charges(&same).await, 1);
 
-        // The second version replays the response in its envelope.
+        // Version 2 replays the response in its envelope.
         let (program, _) = program(&app, &tenant, "payments:*");
         let send = || program.post("/v2/payments", order()).header("idempotency-key", "k");
         let (first, second) = (send().await.expect(201), send().await.expect(201));
@@ -114,7 +114,7 @@ on_each_database! {
     async fn a_result_is_stored_if_another_request_has_taken_over_the_key(database: TestDatabase) {
         let app = start(database).await;
         let tenant = TestTenant::new(&app).await;
-        // The first attempt takes the claim of the request away.
+        // A trigger gives the claim of the request to another owner when the first attempt is stored.
         let statements = match app.db().dialect() {
             Dialect::Postgres => vec![
                 "create function take_over() returns trigger language plpgsql as

@@ -85,7 +85,7 @@ async fn a_subscription_is_authorised_and_charged() {
     assert!(matches!(test.provider.expire_checkout(&open.id).await, Err(PaymentError::Rejected { .. })));
 }
 
-/// Razorpay does not state what an offer takes off: its payments show it.
+/// Razorpay's API does not state the amount of an offer, so the discount is read from payments.
 #[tokio::test]
 async fn a_payment_shows_what_an_offer_takes_off() {
     let test = start().await;
@@ -97,7 +97,7 @@ async fn a_payment_shows_what_an_offer_takes_off() {
     let rupees = |amount| DiscountReduction::Amount(Money::parse(amount, "INR").unwrap());
     assert_eq!(discounts().await, [forever(DiscountReduction::Unknown)]);
     test.clock.advance(DAY);
-    // The price of two units is 5800.00. The offer is over after two periods.
+    // The price of two units is 5800.00. The offer ends after two periods.
     for expected in [vec![forever(rupees("1160.00"))], vec![forever(rupees("1160.00"))], vec![]] {
         let invoice = test.provider.invoice(&test.server.charge(&open.id)).await.unwrap();
         let paid = if expected.is_empty() { "5800.00 INR" } else { "4640.00 INR" };
@@ -106,7 +106,7 @@ async fn a_payment_shows_what_an_offer_takes_off() {
     }
     assert!(test.provider.find_subscription("sub_ref").await.unwrap().unwrap().discounts.is_empty());
 
-    // No payment is known of another number of units.
+    // The subscription has no payment for three units yet.
     test.server.patch_subscription(&open.id, &json!({ "quantity": 3 }));
     assert_eq!(discounts().await, [forever(DiscountReduction::Unknown)]);
     test.server.add_offer("offer_1", 10, None);

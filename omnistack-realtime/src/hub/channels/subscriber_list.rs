@@ -1,7 +1,8 @@
 //! The subscribers of a channel, in the order of their connections.
 //!
-//! A subscriber that goes leaves its place empty, and the places are taken away when they are half of all: otherwise,
-//! all that follow would be moved each time, which takes long when the clients of a large channel go together.
+//! A removed subscriber leaves an empty place. The empty places are removed when they are at least half of all places.
+//! If each removal moved all later subscribers, it would take long for the clients of a large channel to leave
+//! together.
 
 /// The number of a connection, and the serial number of its subscription.
 pub(super) type SubscriberKey = (u64, u64);
@@ -10,10 +11,11 @@ pub(super) type SubscriberKey = (u64, u64);
 #[derive(Debug)]
 pub(super) struct SubscriberList<S> {
     places: Vec<SubscriberPlace<S>>,
-    /// Number of empty places, which is less than half of all, or 0.
+    /// Number of empty places: 0, or less than half of all places.
     empty: usize,
 }
 
+/// A subscriber, or the empty place of a removed one.
 #[derive(Debug)]
 struct SubscriberPlace<S> {
     key: SubscriberKey,
@@ -35,11 +37,11 @@ impl<S> SubscriberList<S> {
         self.len() == 0
     }
 
-    /// Adds a subscriber. Its key is that of no other, present or past.
+    /// Adds a subscriber. The caller uses each key only once.
     pub(super) fn insert(&mut self, key: SubscriberKey, subscriber: S) {
         let index = self.places.partition_point(|place| place.key < key);
         if self.places.is_empty() {
-            // Most channels of users have one subscriber.
+            // Most channels of users have only one subscriber.
             self.places.reserve_exact(1);
         }
         self.places.insert(index, SubscriberPlace { key, subscriber: Some(subscriber) });
@@ -50,7 +52,7 @@ impl<S> SubscriberList<S> {
         self.places[index].subscriber.as_mut()
     }
 
-    /// Removes a subscriber. Returns `None` if it is not there.
+    /// Removes and returns a subscriber, or returns `None` if the list does not have it.
     pub(super) fn remove(&mut self, key: SubscriberKey) -> Option<S> {
         let index = self.find(key)?;
         let removed = self.places[index].subscriber.take()?;
@@ -63,7 +65,7 @@ impl<S> SubscriberList<S> {
         self.places.iter().filter_map(|place| place.subscriber.as_ref())
     }
 
-    /// Removes the subscribers for which the function returns false. It gets the serial number of the subscription.
+    /// Removes the subscribers for which `keeps` returns `false`. `keeps` gets the serial number of the subscription.
     pub(super) fn retain_mut(&mut self, mut keeps: impl FnMut(u64, &mut S) -> bool) {
         for SubscriberPlace { key: (_, serial), subscriber } in &mut self.places {
             if subscriber.as_mut().is_some_and(|present| !keeps(*serial, present)) {
@@ -78,6 +80,7 @@ impl<S> SubscriberList<S> {
         self.places.binary_search_by_key(&key, |place| place.key).ok()
     }
 
+    /// Removes the empty places if they are at least half of all places.
     fn tidy(&mut self) {
         if self.empty * 2 < self.places.len() || self.empty == 0 {
             return;
@@ -95,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subscribers_are_found_in_their_order_while_others_go() {
+    fn subscribers_keep_their_order_while_others_are_removed() {
         let mut list = SubscriberList::default();
         for number in [3, 1, 2, 5, 4, 6] {
             list.insert((number, 0), number);

@@ -1,4 +1,5 @@
-//! An engine with one channel, whose deliveries and outages a test decides. Engines of several replicas share its history.
+//! An engine with one channel. The test controls its deliveries and outages. The engines of several replicas share a
+//! history.
 
 use std::{
     collections::VecDeque,
@@ -28,7 +29,7 @@ pub(super) const FAKE_CHANNEL: &str = "run:1";
 pub(super) struct FakeEngine {
     events: OnceLock<Arc<dyn EngineEvents>>,
     history: Arc<Mutex<FakeHistory>>,
-    /// The index of the messages that are on their way to this replica.
+    /// The index of this replica in `in_flight`.
     replica: usize,
     is_down: AtomicBool,
     /// Whether histories that are read are held back.
@@ -41,7 +42,7 @@ pub(super) struct FakeEngine {
 struct FakeHistory {
     epoch: u32,
     publications: Vec<Arc<Publication>>,
-    /// The messages that are on their way to each replica.
+    /// The messages that are on their way, for each replica.
     in_flight: Vec<VecDeque<(String, Arc<Publication>)>>,
 }
 

@@ -1,5 +1,5 @@
-//! Any interleaving of publications, deliveries, losses, subscriptions and deaths of replicas keeps "once, in order, or
-//! told".
+//! A property test: for any order of publications, deliveries, losses, subscriptions and ends of replicas, a client
+//! gets each message once and in order, or is told that it has missed some.
 
 use proptest::prelude::*;
 use tokio::{runtime::Builder, task::JoinHandle};
@@ -155,7 +155,7 @@ impl CheckingClient {
     }
 }
 
-/// A replica.
+/// A replica with its engine.
 struct FakeReplica {
     engine: Arc<FakeEngine>,
     test: TestHub,

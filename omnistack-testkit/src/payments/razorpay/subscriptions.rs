@@ -108,7 +108,7 @@ impl RazorpayState {
         (200, subscription.clone())
     }
 
-    /// Returns the amount that the offer of a subscription takes off the newest period.
+    /// Returns the amount by which the offer of a subscription reduces the newest period.
     fn reduction(&self, subscription: &Value, gross: i64) -> i64 {
         let offer = subscription["offer_id"].as_str().and_then(|id| self.offers.get(id));
         let Some((percent, periods)) = offer.copied() else { return 0 };

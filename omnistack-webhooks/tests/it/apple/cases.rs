@@ -1,5 +1,5 @@
-//! What a test has signed as the App Store does, and forgeries of it. Apple's own library verifies the same, see
-//! `peers/apple.rs`.
+//! Payloads that a test has signed as the App Store does, and forgeries of them. Apple's own library verifies the same
+//! payloads in `peers/apple.rs`.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::webhook::DataEnvironment;
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::chain::{AS_APPLE, ChainForm, ISSUER, TestChain};
+use crate::store_events::with;
 
 /// The time of the test clock, 2030-01-01, in milliseconds since 1970.
 pub(super) const NOW_MILLIS: i64 = 1_893_456_000_000;
@@ -17,7 +18,7 @@ const ANOTHER_BUNDLE: &str = "signed for another bundle id";
 const ANOTHER_ENVIRONMENT: &str = "signed for an environment other than production and sandbox";
 const NO_SIGNATURE_MATCHES: &str = "no signature matches";
 
-/// A signed payload, and what its verification returns.
+/// A signed payload, and the expected result of its verification.
 pub(crate) struct SignedCase {
     pub(crate) what: String,
     /// The root certificate that the app trusts.
@@ -31,6 +32,7 @@ const LIVE: Result<DataEnvironment, &str> = Ok(DataEnvironment::Live);
 const TEST: Result<DataEnvironment, &str> = Ok(DataEnvironment::Test);
 
 impl TestChain {
+    /// Returns a case whose app trusts the root of this chain.
     fn case(
         &self,
         what: impl Into<String>,
@@ -58,19 +60,6 @@ pub(super) fn notification(part: &str, object: Value) -> Value {
         "notificationType": "DID_RENEW", "subtype": "BILLING_RECOVERY", "version": "2.0",
         "notificationUUID": Uuid::new_v4(), "signedDate": NOW_MILLIS, part: object,
     })
-}
-
-/// Returns a value with changes. `null` removes a field.
-pub(super) fn with(mut value: Value, changes: Value) -> Value {
-    for (name, change) in changes.as_object().unwrap() {
-        let fields = value.as_object_mut().unwrap();
-        if change.is_null() {
-            fields.remove(name)
-        } else {
-            fields.insert(name.clone(), change.clone())
-        };
-    }
-    value
 }
 
 /// Returns notifications that are signed by chains of other forms than Apple's. Each chain has its own root.
@@ -146,7 +135,7 @@ pub(crate) fn signatures() -> Vec<SignedCase> {
     .into()
 }
 
-/// Returns notifications about the app of a test and about others. All have the same root.
+/// Returns notifications about the app of the test, and about other apps. All have the same root.
 pub(crate) fn subjects() -> Vec<SignedCase> {
     let chain = TestChain::apple();
     let token = |id: &str| json!({ "externalPurchaseId": id, "bundleId": "com.example", "appAppleId": 1234 });

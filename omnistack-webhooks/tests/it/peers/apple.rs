@@ -1,4 +1,4 @@
-//! Apple's own library for Python verifies what the source `apple` accepts and rejects.
+//! Tests that Apple's own library for Python accepts and rejects the same payloads as the source `apple`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::webhook::DataEnvironment;
@@ -11,14 +11,15 @@ use crate::apple::{
 };
 use crate::store_events::RecordedEvents;
 
-/// The kind of payload, as the script of the peer names it.
+/// The kinds of payload, as the script of the peer names them.
 const NOTIFICATION: &str = "notification";
 const TRANSACTION: &str = "transaction";
 
 impl Peer {
     /// Returns the environment for which Apple's library accepts a signed payload, or `None` if it rejects it.
     ///
-    /// `strict` requires the key identifiers of certificates, which those of Apple's test data do not have.
+    /// With `strict`, the library requires key identifiers in certificates. The certificates of Apple's test data have
+    /// none.
     async fn apple(&mut self, root: &[u8], kind: &str, signed: &str, strict: bool) -> Option<DataEnvironment> {
         let question = json!({
             "command": "verify_apple", "root": STANDARD.encode(root), "bundle_id": "com.example", "app_id": 1234,
@@ -35,14 +36,14 @@ impl Peer {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a peer: `cargo xtask test --peers`"]
-async fn apples_library_accepts_and_rejects_the_same() {
+async fn apples_library_accepts_and_rejects_the_same_payloads() {
     let mut python = Peer::python();
     let notifications = [cases::chains(), cases::signatures(), cases::subjects(), cases::parts()];
     let notifications = notifications.into_iter().flatten().map(|case| (NOTIFICATION, case));
     let transactions = cases::transactions().into_iter().map(|case| (TRANSACTION, case));
     let (mut accepted, mut rejected) = (0, 0);
     for (kind, SignedCase { what, root, signed, expected }) in notifications.chain(transactions) {
-        // Other tests hold the source to `expected`.
+        // Other tests compare the source with `expected`.
         let library = python.apple(&root, kind, &signed, true).await;
         assert_eq!(library, expected.ok(), "{kind}: {what}");
         *if library.is_some() { &mut accepted } else { &mut rejected } += 1;

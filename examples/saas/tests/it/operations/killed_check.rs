@@ -1,4 +1,4 @@
-//! Tests of a `restore --check` command that is killed by SIGKILL while it restores into its scratch database on
+//! Tests of a command `restore --check` that is killed by SIGKILL while it restores into a scratch database on
 //! PostgreSQL.
 
 use std::{
@@ -18,7 +18,7 @@ use super::{command, expect, uuid};
 const CHECK: &str = "restore saas.tar --check";
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Returns the names of the scratch databases beside that of the app.
+/// Returns the names of the scratch databases of checks of the app's database.
 async fn scratch_databases(app: &TestApp) -> BTreeSet<String> {
     let names = "select datname::text from pg_database where starts_with(datname::text, 'omnistack_check_' ||
         (select oid from pg_database where datname = current_database())::text || '_')";
@@ -26,7 +26,7 @@ async fn scratch_databases(app: &TestApp) -> BTreeSet<String> {
     rows.into_iter().map(|(name,)| name).collect()
 }
 
-/// Starts a check, and returns it when it has created its scratch database, with the name of the database.
+/// Starts a check, and waits until it has created its scratch database. Returns the check and the name of the database.
 async fn start_check(app: &TestApp, folder: &Path) -> (Child, String) {
     let before = scratch_databases(app).await;
     let mut check = tokio::process::Command::from(command(folder, app.database().url(), CHECK));
@@ -48,7 +48,7 @@ fn signal(process: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
 }
 
-/// Waits until only so many sessions lock a scratch database. The keys of these locks consist of two numbers.
+/// Waits until `count` sessions hold the lock of a scratch database. The key of these locks consists of two numbers.
 async fn wait_for_locks(app: &TestApp, count: i64) {
     let locks = "select count(*) from pg_locks where locktype = 'advisory' and objsubid = 2 and granted
         and database = (select oid from pg_database where datname = current_database())";
@@ -61,7 +61,7 @@ async fn wait_for_locks(app: &TestApp, count: i64) {
 }
 
 #[tokio::test]
-async fn the_next_check_drops_the_database_of_a_killed_one_and_leaves_that_of_a_running_one() {
+async fn a_check_drops_the_database_of_a_killed_check_and_keeps_that_of_a_running_check() {
     let app = TestApp::start(TestDatabase::postgres(), saas::app).await;
     let folder = std::env::temp_dir().join(format!("omnistack-killed-check-{}", uuid()));
     fs::create_dir_all(&folder).unwrap();
