@@ -71,10 +71,7 @@ async fn measure(is_pinned: bool) {
     println!("What the gateway adds to a direct call of the same scripted upstream. The upstream and the load are");
     println!("{place}; each request has its own time, whether or not earlier ones have ended. The test's");
     println!("authenticator stands for the lookup of the key, whose time is in the section on authentication. Commits");
-    println!(
-        "wait for the disk: an answer is given once the start of its call is stored, and the end of a whole answer"
-    );
-    println!("is stored after it was given.\n");
+    println!("wait for the disk.\n");
     println!("| | added, p50 | added, p99 | target |\n|---|---:|---:|---:|");
     let ours = OurGateway::start(upstream_address).await;
     let direct = |question| LoadRequest::new(upstream_address, CHAT, &[], "fake-small", question);

@@ -8,7 +8,7 @@
 //! ```no_run
 //! use omnistack_testkit::{TestApp, crash::{CrashChild, CrashCommand}};
 //!
-//! // With `#[tokio::test]` and `#[ignore = "a process of other tests here"]`, in the module `shop::crash`.
+//! // With `#[tokio::test]` and `#[ignore = "a child process of other tests"]`, in the module `shop::crash`.
 //! async fn child_that_works() {
 //!     let Some(child) = CrashChild::from_env() else { return };
 //!     let app = child.builder().build().unwrap();

@@ -83,7 +83,7 @@ fn event(id: &str) -> Value {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_receives() {
     let Some((child, app)) = child(|_| true) else { return };
     let body = event(&child.variable(EVENT)).to_string();
@@ -98,14 +98,14 @@ async fn child_that_receives() {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_processes() {
     let Some((_, app)) = child(|_| true) else { return };
     assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 1);
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_publishes() {
     let Some((child, app)) = child(|_| true) else { return };
     let tenant: TenantId = child.variable(TENANT).parse().unwrap();
@@ -118,7 +118,7 @@ async fn child_that_publishes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_delivers() {
     let Some((_, app)) = child(is_of_delivery) else { return };
     let shutdown = ShutdownToken::new();

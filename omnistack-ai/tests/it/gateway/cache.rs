@@ -75,7 +75,7 @@ on_each_database! {
         assert_eq!(answers(&app).await, 0);
     }
 
-    /// The budget is asked before the cache: who may not call a model gets no stored answer either.
+    /// The budget is asked before the cache: a caller whose budget is used up gets no stored answer either.
     async fn an_answer_of_the_cache_is_within_the_budget(database: TestDatabase) {
         let first = TestLlm::new("fake", [reply("answer 1"), reply("answer 2")]);
         let app = start(database, (&first, &TestLlm::new("second", [])), |app, ai| (app, ai)).await;

@@ -14,7 +14,7 @@ use super::{Customer, SELLER, billing, handle, start};
 const INVOICE_IDS: &str = "INVOICE_CRASH_IDS";
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_finalises() {
     let Some(child) = CrashChild::from_env() else { return };
     let builder = SELLER.into_iter().fold(child.builder(), |app, (name, value)| app.set(name, value));

@@ -28,7 +28,7 @@ fn batch(tenant: TenantId, run: &str, number: usize, size: usize, now: Timestamp
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_ingests() {
     let Some(child) = CrashChild::from_env() else { return };
     let app = child.builder().set("USAGE_COUNT_REQUESTS", "false").with(billing()).build().unwrap();

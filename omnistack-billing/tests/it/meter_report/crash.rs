@@ -15,7 +15,7 @@ use super::{
 };
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_reports() {
     let Some(child) = CrashChild::from_env() else { return };
     let provider = MeteredProvider::default();

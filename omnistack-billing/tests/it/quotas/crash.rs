@@ -27,7 +27,7 @@ fn work(tenant: TenantId, at: Timestamp) -> UsageEvent {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_works() {
     let Some(child) = CrashChild::from_env() else { return };
     let builder = child.builder().with(DevIdentity::default()).set("DEV_TOKEN", "dev_crash");

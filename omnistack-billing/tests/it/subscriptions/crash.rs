@@ -46,7 +46,7 @@ async fn child() -> Option<(CrashChild, App, ScriptedProvider)> {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_starts_a_checkout() {
     let Some((child, app, _)) = child().await else { return };
     let request = http::Request::post(format!("{BILLING}/checkout"))
@@ -59,7 +59,7 @@ async fn child_that_starts_a_checkout() {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_processes_an_event() {
     let Some((child, app, provider)) = child().await else { return };
     restore_paid(&child, &provider, "pro:2900:USD:month");
@@ -75,7 +75,7 @@ fn restore_paid(child: &CrashChild, provider: &ScriptedProvider, price: &str) ->
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_processes_a_renewal() {
     let Some((child, app, provider)) = child().await else { return };
     let id = restore_paid(&child, &provider, "pro:2900:USD:month");
@@ -85,7 +85,7 @@ async fn child_that_processes_a_renewal() {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_refunds_a_duplicate() {
     let Some((child, app, provider)) = child().await else { return };
     restore_paid(&child, &provider, "team:9900:USD:month");

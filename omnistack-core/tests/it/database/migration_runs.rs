@@ -174,7 +174,7 @@ const URL: &str = "DOOMED_MIGRATION_URL";
 
 /// The process that is killed.
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn doomed_migration() {
     let environment = Config::from_env();
     let Some((url, _)) = environment.get(URL) else { return };

@@ -158,7 +158,7 @@ fn child(told: bool) -> Option<(App, String)> {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_answers() {
     let Some((app, key)) = child(false) else { return };
     let answer = app.service().oneshot(request(&key)).await.unwrap();
@@ -166,7 +166,7 @@ async fn child_that_answers() {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_delivers() {
     let Some((app, _)) = child(true) else { return };
     assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 3);

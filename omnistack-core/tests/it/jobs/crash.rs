@@ -62,7 +62,7 @@ const URL: &str = "DOOMED_WORKER_URL";
 
 /// The worker that dies, in a child process.
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn doomed_worker() {
     let environment = Config::from_env();
     let Some((url, _)) = environment.get(URL) else { return };

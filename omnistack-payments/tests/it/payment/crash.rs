@@ -53,7 +53,7 @@ fn request(tenant: TenantId, key: &str) -> PaymentRequest {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_pays() {
     let Some(child) = PayingChild::start() else { return };
     let payment = child.ledger.create(request(child.tenant, &child.process.variable(KEY))).await.unwrap();
@@ -61,14 +61,14 @@ async fn child_that_pays() {
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_captures() {
     let Some(child) = PayingChild::start() else { return };
     child.ledger.capture(child.tenant, child.payment(), Some(600)).await.unwrap();
 }
 
 #[tokio::test]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_refunds() {
     let Some(child) = PayingChild::start() else { return };
     child.ledger.refund(child.tenant, child.payment(), RefundRequest::new("refund").amount(300)).await.unwrap();

@@ -41,7 +41,7 @@ impl EmailProvider for PrintingProvider {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_mails() {
     let Some(child) = CrashChild::from_env() else { return };
     let app = child

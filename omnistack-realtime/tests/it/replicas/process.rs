@@ -117,7 +117,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_serves() {
     let (Some(database), Some(settings)) = (variable(DATABASE), variable(SETTINGS)) else { return };
     let settings: BTreeMap<String, String> = serde_json::from_str(&settings).unwrap();

@@ -29,7 +29,7 @@ const CONNECTIONS: usize = 16;
 const LISTENING: &str = "listening on ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child_that_serves() {
     let Some((_, app)) = child(|_| false) else { return };
     let settings = ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(30) };

@@ -118,7 +118,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process of other tests here"]
+#[ignore = "a child process of other tests"]
 async fn child() {
     let (Some(release), Some(task), Some(settings)) = (variable(RELEASE), variable(TASK), variable(SETTINGS)) else {
         return;
