@@ -1,9 +1,10 @@
-//! Tests that each list request reads an index, on each database.
+//! Tests that each list request reads an index, and that a new search index has all rows, on each database.
 
 use std::sync::{Arc, Mutex};
 
-use omnistack::db::{Db, QueryEvent, QueryObserver};
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use omnistack::db::{Db, Migration, QueryEvent, QueryObserver};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
 mod rows;
 
 const ROWS: i64 = 30_000;
+
+/// The page of the book that says how to change a search index.
+const BOOK: &str = include_str!("../../../../docs/src/modules.md");
 
 /// The index of names, or the index of their unique constraint.
 const BY_NAME: &str = "projects_by_name|projects_tenant_id_name_key|sqlite_autoindex_projects";
@@ -152,6 +156,43 @@ on_each_database! {
             assert!(plans.iter().any(in_order), "{path} should be read in the order of {index}: {plans:#?}");
         }
     }
+
+    async fn a_new_search_index_has_the_rows_of_before(database: TestDatabase) {
+        let app = TestApp::start(database, saas::app).await;
+        let (member, other) = (app.user(), app.user());
+        for client in [&member, &other] {
+            let mut tx = app.db().all_tenants().begin().await.unwrap();
+            let insert = tx.query(rows::PROJECTS).bind(1_i64).bind(3_000_i64);
+            insert.bind(client.identity().unwrap().tenant.unwrap()).execute().await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let found = async |client: &TestClient, text: &str| {
+            let page = client.get(format!("/api/v1/app/projects?q={text}")).await.expect(200).json();
+            let names = page["items"].as_array().unwrap().iter().map(|project| project["name"].as_str().unwrap().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let page = member.get("/api/v1/app/projects?q=needle").await.expect(200).json();
+        let needle = format!("/api/v1/app/projects/{}", page["items"][0]["id"].as_str().unwrap());
+        member.patch(&needle, json!({"description": "A thimble"})).await.expect(200);
+        assert_eq!(found(&member, "thimble").await, ["Needle"]);
+
+        // From now on, only names are searched.
+        let (postgres, sqlite) = (printed("drop trigger search on projects;"), printed("drop trigger projects_search_insert;"));
+        app.db().migrate("names", vec![Migration { name: "0001_names", postgres, sqlite }].leak()).await.unwrap();
+        assert!(found(&member, "thimble").await.is_empty());
+        for client in [&member, &other] {
+            assert_eq!(found(client, "needle").await, ["Needle"]);
+        }
+        member.patch(&needle, json!({"name": "Thimble"})).await.expect(200);
+        assert!(found(&member, "needle").await.is_empty());
+        assert_eq!(found(&member, "thimble").await, ["Thimble"]);
+        assert_eq!(found(&other, "needle").await, ["Needle"]);
+    }
+}
+
+/// Returns the SQL of the book that begins with a line.
+fn printed(first_line: &str) -> &'static str {
+    BOOK[BOOK.find(first_line).unwrap()..].split("```").next().unwrap()
 }
 
 /// Returns whether a step of a plan reads the whole table.
