@@ -92,7 +92,8 @@
 //! ```
 //!
 //! `?q=` uses an index of the trigrams of all columns that `.searchable()`. On PostgreSQL a function of the
-//! framework creates the index and the triggers that update it. It needs no extension:
+//! framework creates the index, also of the rows that the table has, and the trigger that updates it. It needs no
+//! extension:
 //!
 //! ```sql
 //! select omnistack_search('notes', 'title', 'text');
@@ -119,6 +120,8 @@
 //!     delete from notes_search_ids where id = old.id;
 //! end;
 //! ```
+//!
+//! Lists of at most 2,000 rows are searched without this index.
 //!
 //! These lists stay slow with many rows: a search for one or two characters that few rows contain; a search for a
 //! text that many rows contain, but none near the start of the list; several filters that each match many rows
