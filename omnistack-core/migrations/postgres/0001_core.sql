@@ -70,7 +70,7 @@ begin
     execute format('create trigger search after insert or delete or update of %s on %s for each row execute function %s()',
         changed, searched, keeper);
     -- The trigger's lock stops writes, so that no row is missed. A protected table shows all its rows only to a
-    -- transaction of all tenants, and migrations set no tenant. Only a superuser could write `set` at the function.
+    -- transaction of all tenants, and migrations set no tenant. Only a superuser may create a function with `set omnistack.tenant`.
     perform set_config('omnistack.tenant', '*', true);
     execute format('insert into %s select it.id, omnistack_grams(%s, %s) from %s as it', place, words, owner, searched);
     perform set_config('omnistack.tenant', visible, true);

@@ -74,7 +74,7 @@ impl<'a> Search<'a> {
                     "id = any(array(select id from {table}_search where grams @> omnistack_grams(${text}, ${tenant})))"
                 ));
             }
-            // `cross join` fixes the order of the loops. A table may have a column `found`.
+            // `cross join` fixes the order of the loops. The ids have a name that no column of the table has.
             Dialect::Sqlite => {
                 let text = args.push(self.trigrams());
                 *from = format!(
