@@ -91,34 +91,14 @@
 //! create index notes_deleted on notes (tenant_id, created_at, id) where deleted_at is not null;  -- `?deleted=only`
 //! ```
 //!
-//! `?q=` uses an index of the trigrams of all columns that `.searchable()`. On PostgreSQL a function of the
-//! framework creates the index and the triggers that update it. It needs no extension:
+//! `?q=` uses an index of the trigrams of all columns that `.searchable()`. A statement of the framework creates it on
+//! both databases, with the rows that the table has, and the triggers that update it:
 //!
 //! ```sql
 //! select omnistack_search('notes', 'title', 'text');
 //! ```
 //!
-//! On SQLite the index is a virtual table of FTS5. If the table has no column `tenant_id`, the value of `tenant`
-//! is `null`:
-//!
-//! ```sql
-//! create table notes_search_ids (number integer primary key, id blob not null unique) strict;
-//! create virtual table notes_search using fts5(
-//!     tenant, words, content = '', contentless_delete = 1, tokenize = 'trigram', detail = 'column');
-//! create trigger notes_search_insert after insert on notes begin
-//!     insert into notes_search_ids (id) values (new.id);
-//!     insert into notes_search (rowid, tenant, words) select number, substr(hex(new.tenant_id), -3),
-//!         concat_ws(char(10), new.title, new.text) from notes_search_ids where id = new.id;
-//! end;
-//! create trigger notes_search_update after update of title, text on notes begin
-//!     insert or replace into notes_search (rowid, tenant, words) select number, substr(hex(new.tenant_id), -3),
-//!         concat_ws(char(10), new.title, new.text) from notes_search_ids where id = new.id;
-//! end;
-//! create trigger notes_search_delete after delete on notes begin
-//!     delete from notes_search where rowid = (select number from notes_search_ids where id = old.id);
-//!     delete from notes_search_ids where id = old.id;
-//! end;
-//! ```
+//! Lists of at most 2,000 rows are searched without this index.
 //!
 //! These lists stay slow with many rows: a search for one or two characters that few rows contain; a search for a
 //! text that many rows contain, but none near the start of the list; several filters that each match many rows

@@ -30,27 +30,32 @@ create function omnistack_grams(words text, owner text) returns integer[]
         ) as grams where three is not null
     );
 
--- Creates the search index of a table's columns, for `?q=`, and the triggers that update it:
+-- Creates the search index of a table's columns, for `?q=`, with the rows of all tenants, and the trigger that updates
+-- it:
 --
 --   select omnistack_search('projects', 'name', 'description');
 --
 -- The index is a separate table, `projects_search`, because with row-level security operators of trigrams can't
--- use an index. It holds ids and hashes. The policy of the searched table decides which rows are visible.
+-- use an index. It holds ids and hashes. The policy of the searched table decides which rows are visible. A further
+-- call, with other columns, replaces the index.
 create function omnistack_search(searched regclass, variadic columns name[]) returns void language plpgsql as $search$
 declare
     place text := (select format('%I.%I', nspname, relname || '_search') from pg_class
         join pg_namespace on pg_namespace.oid = relnamespace where pg_class.oid = searched);
+    keeper text := (select format('%I.%I', nspname, relname || '_search_keep') from pg_class
+        join pg_namespace on pg_namespace.oid = relnamespace where pg_class.oid = searched);
+    visible text := coalesce(current_setting('omnistack.tenant', true), '');
     owner text := case when exists (select from pg_attribute where attrelid = searched and attname = 'tenant_id')
         then 'it.tenant_id::text' else 'null' end;
     words text := (select format('concat_ws(chr(10), %s)', string_agg(format('it.%I', name), ', ')) from unnest(columns) as name);
     changed text := (select string_agg(format('%I', name), ', ') from unnest(columns) as name);
 begin
+    execute format('drop table if exists %s', place);
     execute format('create table %s (id uuid primary key, grams integer[] not null)', place);
     -- Without a list of pending entries: a search would read all of it.
     execute format('create index on %s using gin (grams) with (fastupdate = off)', place);
-    execute format('insert into %s select it.id, omnistack_grams(%s, %s) from %s as it', place, words, owner, searched);
     execute format($trigger$
-        create function %1$s_keep() returns trigger language plpgsql as $keep$
+        create or replace function %5$s() returns trigger language plpgsql as $keep$
         declare
             it %2$s%%rowtype := new;
         begin
@@ -62,9 +67,14 @@ begin
             end if;
             return null;
         end $keep$
-    $trigger$, place, searched, words, owner);
-    execute format('create trigger search after insert or delete or update of %s on %s for each row execute function %s_keep()',
-        changed, searched, place);
+    $trigger$, place, searched, words, owner, keeper);
+    execute format('create or replace trigger search after insert or delete or update of %s on %s for each row execute function %s()',
+        changed, searched, keeper);
+    -- The trigger's lock stops writes, so that no row is missed. A protected table shows the rows of all tenants only if
+    -- the transaction says so. Only a superuser could state this setting at the function.
+    perform set_config('omnistack.tenant', '*', true);
+    execute format('insert into %s select it.id, omnistack_grams(%s, %s) from %s as it', place, words, owner, searched);
+    perform set_config('omnistack.tenant', visible, true);
 end $search$;
 
 -- Jobs. A row is one job, until the retention of its state ends. Times in this file that are integers are

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use sqlx::AssertSqlSafe;
 
-use super::Search;
+use super::{Search, search::alias};
 use crate::{
     db::{self, Arguments, Dialect, Record, Tx},
     http::{Error, MAX_COUNTED_ROWS, NumberedPage},
@@ -13,7 +13,8 @@ use crate::{
 /// Longest duration of a statement of a list with a search.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most rows that are read in the order of the list to find a text before the search index is used. A common text
-/// is found among these rows, and the index would return too many rows to sort.
+/// is found among these rows, and the index would return too many rows to sort. A list that has no more rows is always
+/// searched without the index.
 const MAX_PROBED_ROWS: u32 = 2_000;
 /// The same for a numbered page. If one row in three matches, all rows that are counted are among these.
 const MAX_PROBED_ROWS_OF_PAGE: u32 = 3 * MAX_COUNTED_ROWS;
@@ -56,7 +57,7 @@ impl<'a> SqlList<'a> {
     /// # Errors
     /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds; the errors of the database.
     pub async fn first<T: Record>(&self, tx: &mut Tx, columns: &str, limit: u32) -> Result<Vec<T>, Error> {
-        let source = self.source(tx, MAX_PROBED_ROWS, limit).await?;
+        let (source, _) = self.source(tx, MAX_PROBED_ROWS, limit).await?;
         self.rows(tx, source, columns, limit, 0).await
     }
 
@@ -73,29 +74,45 @@ impl<'a> SqlList<'a> {
         page_size: u32,
     ) -> Result<NumberedPage<T>, Error> {
         let most = MAX_COUNTED_ROWS + 1;
-        let source = self.source(tx, MAX_PROBED_ROWS_OF_PAGE, most).await?;
-        let counted = match source {
-            RowSource::First(_) => i64::from(most),
-            RowSource::Table | RowSource::SearchIndex => self.count(tx, source, most).await?,
+        let (source, found) = self.source(tx, MAX_PROBED_ROWS_OF_PAGE, most).await?;
+        let counted = match found {
+            Some(found) => found,
+            None => self.count(tx, source, most).await?,
         };
         let items = self.rows(tx, source, columns, page_size, (page - 1).saturating_mul(page_size)).await?;
         Ok(NumberedPage::new(items, page, page_size, counted.unsigned_abs()))
     }
 
-    /// Returns where to find the first `enough` rows: among the first `probed` rows of the list, if so many of them
-    /// contain the text.
-    async fn source(&self, tx: &mut Tx, probed: u32, enough: u32) -> Result<RowSource, Error> {
-        let Some(search) = &self.search else { return Ok(RowSource::Table) };
+    /// Returns where to find the first `enough` rows, and their number if it is known. They are among the first
+    /// `probed` rows of the list if `enough` of these contain the text, or if the list has at most [`MAX_PROBED_ROWS`]
+    /// rows.
+    async fn source(&self, tx: &mut Tx, probed: u32, enough: u32) -> Result<(RowSource, Option<i64>), Error> {
+        let Some(search) = &self.search else { return Ok((RowSource::Table, None)) };
         tx.set_statement_timeout(SEARCH_TIMEOUT).await?;
         if tx.dialect() == Dialect::Postgres {
             // A plan for any tenant expects few rows, and sorts all of them.
             tx.query("set local plan_cache_mode = force_custom_plan").execute().await?;
         }
         let first = RowSource::First(probed);
-        Ok(match self.count(tx, first, enough).await? {
-            found if found >= i64::from(enough) => first,
-            _ if search.is_indexed() => RowSource::SearchIndex,
-            _ => RowSource::Table,
+        let mut args = Arguments::new(tx.dialect());
+        let matches = self.select(tx, first, "1", &mut args)?;
+        let conditions = filter(&(self.conditions)(&mut args)?);
+        let Self { table, order, .. } = self;
+        // The list is short if it has no row after `MAX_PROBED_ROWS` others. That row is looked up only if too few rows
+        // contain the text, and in the order of the list, so that the same index bounds the rows that are read.
+        let sql = format!(
+            "select found, case when found >= {enough} then true else not exists \
+             (select 1 from {table}{conditions} order by {order} limit 1 offset {MAX_PROBED_ROWS}) end \
+             from (select count(*) as found from ({matches} limit {enough}) as matches) as probe"
+        );
+        let (found, suffices): (i64, bool) =
+            self.map_timeout(tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await)?;
+        Ok(if suffices {
+            (first, Some(found))
+        } else if search.is_indexed() {
+            (RowSource::SearchIndex, None)
+        } else {
+            (RowSource::Table, None)
         })
     }
 
@@ -135,7 +152,8 @@ impl<'a> SqlList<'a> {
         let (mut from, mut conditions) = ((*table).to_owned(), (self.conditions)(args)?);
         if let RowSource::First(probed) = source {
             // A planner that expects few matches would sort the whole list before it looks at the first rows.
-            from = format!("(select * from {table}{} order by {order} limit {probed}) as {table}", filter(&conditions));
+            let (filter, alias) = (filter(&conditions), alias(table));
+            from = format!("(select * from {table}{filter} order by {order} limit {probed}) as {alias}");
             conditions.clear();
         }
         if let Some(search) = search {

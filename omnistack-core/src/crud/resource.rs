@@ -28,7 +28,7 @@ pub enum Scope {
 pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     /// Name of one item, such as `project`; used in operation ids and messages.
     const NAME: &'static str;
-    /// Name of the table.
+    /// Name of the table. On PostgreSQL it may include the schema: `crm.notes`.
     const TABLE: &'static str;
     /// Scope of the rows.
     const SCOPE: Scope = Scope::Tenant;

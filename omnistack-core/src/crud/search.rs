@@ -13,7 +13,8 @@ const MAX_TRIGRAMS: usize = 32;
 /// A text to search for in columns of a table, ignoring the case of letters (on SQLite, of ASCII letters).
 ///
 /// The migration of the table creates the index, see [`crud`](super): on PostgreSQL with
-/// `select omnistack_search('notes', 'title');`, on SQLite as a virtual table `notes_search`.
+/// `select omnistack_search('notes', 'title');`, on SQLite as a virtual table `notes_search`. A list of at most 2,000
+/// rows is searched without it.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Search<'a> {
@@ -65,7 +66,7 @@ impl<'a> Search<'a> {
         conditions: &mut Vec<String>,
         args: &mut Arguments,
     ) {
-        let table = self.table;
+        let (table, alias) = (self.table, alias(self.table));
         match dialect {
             Dialect::Postgres => {
                 let (text, tenant) = (args.push(self.text.to_owned()), args.push(self.tenant.map(|id| id.to_string())));
@@ -73,13 +74,13 @@ impl<'a> Search<'a> {
                     "id = any(array(select id from {table}_search where grams @> omnistack_grams(${text}, ${tenant})))"
                 ));
             }
-            // `cross join` fixes the order of the loops.
+            // `cross join` fixes the order of the loops. The ids have a name that no column of the table has.
             Dialect::Sqlite => {
                 let text = args.push(self.trigrams());
                 *from = format!(
-                    "(select ids.id as found from {table}_search cross join {table}_search_ids as ids \
-                     on ids.number = {table}_search.rowid where {table}_search match ${text}) as search \
-                     cross join {table} on {table}.id = search.found"
+                    "(select ids.id as omnistack_found from {table}_search cross join {table}_search_ids as ids \
+                     on ids.number = {alias}_search.rowid where {alias}_search match ${text}) \
+                     cross join {table} on {alias}.id = omnistack_found"
                 );
             }
         }
@@ -99,4 +100,10 @@ impl<'a> Search<'a> {
             None => words,
         }
     }
+}
+
+/// Returns the name by which the columns of a table are qualified: the table's name without its schema, which an alias
+/// can't have.
+pub(super) fn alias(table: &str) -> &str {
+    table.rsplit_once('.').map_or(table, |(_, name)| name)
 }

@@ -22,6 +22,7 @@ mod migrations;
 mod outage;
 mod own_code;
 mod queries;
+mod schemas;
 pub(crate) mod shelf;
 mod statement_groups;
 mod tenants;

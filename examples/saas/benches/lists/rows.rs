@@ -7,7 +7,7 @@ use omnistack::{
 
 /// Inserts projects of a tenant. One in ten belongs to other tenants, one in fifty is deleted, and the seventh is
 /// named `Needle`.
-const PROJECTS: Sql = Sql {
+pub(crate) const PROJECTS: Sql = Sql {
     postgres: "insert into projects (id, tenant_id, name, description, created_at, updated_at, deleted_at)
         select gen_random_uuid(), case when n % 10 = 9 then gen_random_uuid() else $3 end,
             case n when 7 then 'Needle' else 'Project ' || n end,

@@ -1,9 +1,10 @@
-//! Tests that each list request reads an index, on each database.
+//! Tests that each list request reads an index, and that a new search index has all rows, on each database.
 
 use std::sync::{Arc, Mutex};
 
-use omnistack::db::{Db, QueryEvent, QueryObserver};
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use omnistack::db::{Db, Migration, QueryEvent, QueryObserver};
+use omnistack_testkit::{TestApp, TestClient, TestDatabase, on_each_database};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::{
@@ -15,6 +16,12 @@ use crate::{
 mod rows;
 
 const ROWS: i64 = 30_000;
+
+/// The page of the book that says how to change a search index.
+const BOOK: &str = include_str!("../../../../docs/src/modules.md");
+
+/// The statement of the book that lets only the names of projects be searched.
+const NAMES_ONLY: &str = "select omnistack_search('projects', 'name');";
 
 /// The index of names, or the index of their unique constraint.
 const BY_NAME: &str = "projects_by_name|projects_tenant_id_name_key|sqlite_autoindex_projects";
@@ -151,6 +158,49 @@ on_each_database! {
             let in_order = |plan: &Vec<String>| plan.iter().any(|step| step.contains(index)) && !plan.iter().any(|step| sorts(step));
             assert!(plans.iter().any(in_order), "{path} should be read in the order of {index}: {plans:#?}");
         }
+    }
+
+    async fn a_new_search_index_has_the_rows_of_before(database: TestDatabase) {
+        let app = TestApp::start(database, saas::app).await;
+        let (member, other) = (app.user(), app.user());
+        for client in [&member, &other] {
+            let mut tx = app.db().all_tenants().begin().await.unwrap();
+            let insert = tx.query(rows::PROJECTS).bind(1_i64).bind(3_000_i64);
+            insert.bind(client.identity().unwrap().tenant.unwrap()).execute().await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let found = async |client: &TestClient, text: &str| {
+            let page = client.get(format!("/api/v1/app/projects?q={text}")).await.expect(200).json();
+            let names = page["items"].as_array().unwrap().iter().map(|project| project["name"].as_str().unwrap().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let page = member.get("/api/v1/app/projects?q=needle").await.expect(200).json();
+        let needle = format!("/api/v1/app/projects/{}", page["items"][0]["id"].as_str().unwrap());
+        member.patch(&needle, json!({"description": "A thimble"})).await.expect(200);
+        assert_eq!(found(&member, "thimble").await, ["Needle"]);
+
+        // From now on, only names are searched.
+        const RENAME: &str = "update projects set description = 'A bodkin' where name = 'Needle'";
+        const NAMES: &[Migration] = &[
+            Migration { name: "0001_names", postgres: NAMES_ONLY, sqlite: NAMES_ONLY },
+            Migration { name: "0002_descriptions", postgres: RENAME, sqlite: RENAME },
+        ];
+        assert!(BOOK.contains(NAMES_ONLY));
+        app.db().migrate("names", NAMES).await.unwrap();
+        assert!(found(&member, "thimble").await.is_empty());
+        // The rows of all tenants have changed.
+        let list = "/api/v1/app/projects?name=Needle";
+        for client in [&member, &other] {
+            let page = client.get(list).await.expect(200).json();
+            assert_eq!(page["items"][0]["description"], "A bodkin");
+        }
+        for client in [&member, &other] {
+            assert_eq!(found(client, "needle").await, ["Needle"]);
+        }
+        member.patch(&needle, json!({"name": "Thimble"})).await.expect(200);
+        assert!(found(&member, "needle").await.is_empty());
+        assert_eq!(found(&member, "thimble").await, ["Thimble"]);
+        assert_eq!(found(&other, "needle").await, ["Needle"]);
     }
 }
 

@@ -280,7 +280,7 @@ fn select(tokens: &[SqlToken<'_>]) -> Vec<StatementLock> {
         };
         all.extend(match (function.as_str(), table) {
             ("omnistack_protect", Some(table)) => vec![StatementLock::moment(table, Mode::AccessExclusive)],
-            // Copies the words of all rows to the index, before the triggers that it creates stop writes.
+            // Creates a trigger, which stops writes, and copies the words of all rows to the index.
             ("omnistack_search", Some(table)) => vec![StatementLock::scan(table, Mode::ShareRowExclusive)],
             _ => vec![StatementLock::any(Mode::AccessExclusive)],
         });

@@ -34,7 +34,11 @@ impl Session {
         let mut connection = database.acquire_without_limit().await?;
         connection.close_on_drop();
         let lock_timeout = database.migration_lock_timeout();
-        let settings = format!("set statement_timeout = 0; set lock_timeout = {}", lock_timeout.as_millis());
+        // Statements of a migration see and change the rows of all tenants.
+        let settings = format!(
+            "set statement_timeout = 0; set lock_timeout = {}; set omnistack.tenant = '*'",
+            lock_timeout.as_millis()
+        );
         sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await?;
         // If this process is killed, the server notices within a second, ends what runs and releases the lock. Servers on
         // some operating systems can't, and refuse the setting.

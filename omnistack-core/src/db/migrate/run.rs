@@ -46,7 +46,9 @@ impl Db {
                         let all = missing(&mut *tx, history, &table, &scripts).await?;
                         if let Some(script) = all.first() {
                             ran.push((history.module, log_start(history, script)));
-                            super::sqlite_run::apply(&mut tx, &table, script).await.map_err(|error| failed(history, script, error))?;
+                            super::sqlite_run::apply(&mut tx, &table, script)
+                                .await
+                                .map_err(|error| failed(history, script, error))?;
                         }
                         tx.commit().await?;
                         if all.len() < 2 {

@@ -8,11 +8,7 @@ use sqlx::{
 use super::statement::{SearchIndex, statements};
 
 /// Runs a migration in the transaction that the connection has begun, and adds it to the history.
-pub(super) async fn apply(
-    connection: &mut SqliteConnection,
-    table: &str,
-    script: &Script,
-) -> Result<(), MigrateError> {
+pub(super) async fn apply(connection: &mut SqliteConnection, table: &str, script: &Script) -> Result<(), MigrateError> {
     let all = statements(script.sql.as_str());
     if all.iter().all(|statement| SearchIndex::of(&statement.tokens).is_none()) {
         connection.apply(table, script).await?;

@@ -273,14 +273,15 @@ pub(super) struct SearchIndex<'a> {
 }
 
 impl<'a> SearchIndex<'a> {
-    /// Reads a statement. Returns `None` if it is another one, or if it has names that need quotes.
+    /// Reads a statement. Returns `None` if it is another one, or if it has names that need quotes. On SQLite, where the
+    /// names are used, a schema before the table's name has no meaning.
     pub(super) fn of(tokens: &[SqlToken<'a>]) -> Option<Self> {
         let mut at = Cursor::new(tokens);
         at.skip(&["select", "omnistack_search"]).then_some(())?;
         let [open, names @ .., close] = at.rest() else { return None };
         (open.is_symbol('(') && close.is_symbol(')')).then_some(())?;
         let names = at_commas(names).into_iter().map(|argument| match argument {
-            [SqlToken::Text(name)] if is_plain(name) => Some(*name),
+            [SqlToken::Text(name)] => name.split('.').all(is_plain).then(|| name.rsplit('.').next()).flatten(),
             _ => None,
         });
         let mut names = names.collect::<Option<Vec<_>>>()?.into_iter();
@@ -345,6 +346,7 @@ mod tests {
         for (sql, expected) in [
             ("select omnistack_search('t', 'name')", Some(("t", vec!["name"]))),
             ("SELECT omnistack_search ( 't' , 'a', 'b' )", Some(("t", vec!["a", "b"]))),
+            ("select omnistack_search('main.t', 'name')", Some(("t", vec!["name"]))),
             ("select omnistack_search('t')", None),
             ("select omnistack_search('T', 'name')", None),
             ("select omnistack_search('t', 'name' || 'x')", None),

@@ -88,6 +88,37 @@ on_each_database! {
         tx.commit().await.unwrap();
     }
 
+    async fn a_short_list_is_searched_without_an_index(database: TestDatabase) {
+        let app = TestApp::start(database, |app| app.with(Shelf)).await;
+        let (caller, other) = (app.user(), app.user());
+        fill(&app, &caller, 2001).await;
+        fill(&app, &other, 3).await;
+        app.db().query("drop table books_search").execute().await.unwrap();
+        // 2,000 of the rows.
+        let short = "created_at_lte=2029-01-01T00:33:20Z";
+        let searches: [(&str, &[&str]); 4] = [("q=needle", &["1"]), ("q=,", &["1"]), ("q=lume+2000", &["2000"]), ("q=nowhere", &[])];
+        for (search, codes) in searches {
+            for sort in ["created_at", "-title"] {
+                let query = format!("{search}&{short}&sort={sort}");
+                assert_eq!(found(&caller, &query).await, codes, "{query}");
+                for (page, items) in [(1, codes.len()), (2, 0)] {
+                    let page = caller.get(format!("{BOOKS}?{query}&page={page}")).await.expect(200).json();
+                    let counted = (&page["total"], &page["total_is_estimate"], page["items"].as_array().unwrap().len());
+                    assert_eq!(counted, (&json!(codes.len()), &json!(false), items), "{query}");
+                }
+            }
+        }
+        let page = caller.get(format!("{BOOKS}?q=volume&{short}&page=100")).await.expect(200).json();
+        assert_eq!((&page["total"], &page["items"][19]["code"]), (&json!(2000), &json!("1")));
+        // The rest of the list after a cursor is short.
+        let page = caller.get(format!("{BOOKS}?q=volume&limit=1")).await.expect(200);
+        assert_eq!(page.json()["items"][0]["code"], "2001");
+        let rest = page.next_link().unwrap().replace("q=volume", "q=needle");
+        assert_eq!(caller.get(rest).await.expect(200).json()["items"][0]["code"], "1");
+        assert_eq!(found(&other, "q=needle").await, [json!("1")]);
+        assert!(found(&caller, "q=needle&deleted=only").await.is_empty());
+    }
+
     async fn a_statement_ends_at_its_limit_and_the_connection_goes_on(database: TestDatabase) {
         let db = crate::database::open_with(&database, [("DATABASE_MAX_CONNECTIONS", "1")]);
         let endless = "with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n > 0 and n < 1000000000)
