@@ -135,7 +135,7 @@ impl AiGateway {
         &self.0.catalog
     }
 
-    /// Waits for calls whose callers have left, at most two seconds, and ends those that are left: they pay for what is
+    /// Waits for whole answers and embeddings that are under way, at most two seconds. The others end and pay for what is
     /// known of them.
     pub(crate) async fn stop(&self) {
         self.0.drains.stop().await;

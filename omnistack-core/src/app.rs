@@ -109,6 +109,7 @@ pub struct App {
     routes: Arc<[RouteInfo]>,
     migrations: Vec<(&'static str, Migrations)>,
     /// Tables that row-level security need not protect.
+    tables_in_schemas: Vec<&'static str>,
     unprotected: Vec<&'static str>,
     services: Vec<BackgroundService>,
     runner: Runner,
@@ -302,7 +303,7 @@ impl App {
     /// # Errors
     /// Fails if the database can't be reached.
     pub async fn unprotected_tables(&self) -> Result<Vec<UnprotectedTable>, DbError> {
-        unprotected_tables(&self.db, &self.unprotected).await
+        unprotected_tables(&self.db, &self.tables_in_schemas, &self.unprotected).await
     }
 
     /// Starts every module. The migrations must have run.

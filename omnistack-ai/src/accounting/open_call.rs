@@ -125,13 +125,16 @@ impl OpenCall {
         Ok(summary)
     }
 
-    /// Settles in a task of its own, which goes on if the caller leaves.
-    ///
-    /// # Errors
-    /// Those of [`settle`](Self::settle).
-    pub(crate) async fn settle_in_task(self, outcome: CallOutcome) -> Result<CallSummary, Error> {
+    /// Settles in a task of its own, which goes on if the caller leaves. If the end can't be stored, it is tried again in
+    /// the background: the answer is given all the same, because the provider bills it, and another call would be
+    /// billed too. Until then the reservation holds.
+    pub(crate) async fn settle_in_task(mut self, outcome: CallOutcome) -> CallSummary {
+        let settlement = self.settlement(outcome.at_end());
+        let summary = settlement.summary();
         let accounting = self.accounting.clone();
-        accounting.settle_in_task(self.settle(outcome)).await
+        self.is_settled = true;
+        accounting.settle_in_task(settlement).await;
+        summary
     }
 
     /// Returns what is stored about the call, and takes what was noted.

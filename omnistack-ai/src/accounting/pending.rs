@@ -8,7 +8,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use omnistack_core::{BoxError, ShutdownToken, http::Error, trace};
+use omnistack_core::{
+    BoxError, ShutdownToken,
+    http::{Error, StatusCode},
+    trace,
+};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -62,8 +66,8 @@ impl Accounting {
         pending.added.notify_one();
     }
 
-    /// Tries to settle each call that was dropped, and each call whose settlement has failed, once. The module does this
-    /// all the time; this method is for tests, in which no background work runs.
+    /// Tries to settle each call that was dropped, and each call whose settlement has failed, once, until the database
+    /// is unavailable. The module does this all the time; this method is for tests, in which no background work runs.
     ///
     /// # Errors
     /// The first error: 503 if the database is unavailable. The next time tries again what could not be stored.
@@ -73,28 +77,35 @@ impl Accounting {
             let batch = self.pending().take(left.min(BATCH));
             left = if batch.is_empty() { 0 } else { left - batch.len() };
             // The ledger adds a settlement that fails again, behind those that this loop takes.
-            for settled in join_all(batch.into_iter().map(|settlement| self.settle(settlement))).await {
+            let settled = join_all(batch.into_iter().map(|settlement| self.settle(settlement))).await;
+            if settled.iter().all(|settled| settled.as_ref().is_err_and(is_unavailable)) {
+                left = 0;
+            }
+            for settled in settled {
                 result = result.and(settled);
             }
         }
         result
     }
 
-    /// Runs the settlement of a call in a task of its own, which goes on if the caller leaves.
-    /// [`stop`](Self::stop) waits for it.
-    pub(super) async fn settle_in_task<T: Send + 'static>(
-        &self,
-        settlement: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let task = trace::propagate(settlement).in_current_span();
-        self.settling().spawn(task).await.unwrap_or_else(|error| Err(Error::internal(error)))
+    /// Stores the end of a call in a task of its own, which goes on if the caller leaves, and for which
+    /// [`stop`](Self::stop) waits. An end that can't be stored is tried again in the background.
+    pub(super) async fn settle_in_task(&self, settlement: CallSettlement) {
+        let (accounting, id) = (self.clone(), settlement.id);
+        let task = trace::propagate(async move { accounting.settle(settlement).await }).in_current_span();
+        let settled = self.settling().spawn(task).await.unwrap_or_else(|error| Err(Error::internal(error)));
+        if let Err(error) = settled {
+            tracing::error!(target: "omnistack::ai", %error, call = %id, "the end of a call could not be stored now");
+        }
     }
 
     /// Settles calls in the background until the app shuts down.
     pub(super) async fn run(&self, shutdown: ShutdownToken) -> Result<(), BoxError> {
         let mut is_failing = false;
         loop {
-            match self.settle_dropped().await {
+            // A settlement that has begun is in the queue of the ledger.
+            let Some(settled) = shutdown.run_until_cancelled(self.settle_dropped()).await else { return Ok(()) };
+            match settled {
                 Ok(()) => is_failing = false,
                 Err(error) => {
                     if !is_failing {
@@ -130,6 +141,10 @@ impl Accounting {
                 "calls could not be settled at the shutdown; they expire by themselves");
         }
     }
+}
+
+fn is_unavailable(error: &Error) -> bool {
+    error.status() == StatusCode::SERVICE_UNAVAILABLE
 }
 
 impl fmt::Debug for PendingSettlements {

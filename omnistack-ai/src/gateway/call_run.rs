@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use omnistack_core::http;
-
 use super::{
     content::output_bytes,
     deadline::CallDeadline,
@@ -164,16 +162,16 @@ impl CallRun {
     }
 
     /// Settles a call that has an answer.
-    pub(super) async fn succeed(self) -> Result<CallSummary, http::Error> {
+    pub(super) async fn succeed(self) -> CallSummary {
         self.settle(CallStatus::Succeeded, None).await
     }
 
     /// Settles a call without a complete answer.
-    pub(super) async fn fail(self, failure: CallFailure) -> Result<CallSummary, http::Error> {
+    pub(super) async fn fail(self, failure: CallFailure) -> CallSummary {
         self.settle(failure.status, Some(failure.error)).await
     }
 
-    async fn settle(self, status: CallStatus, error: Option<&'static str>) -> Result<CallSummary, http::Error> {
+    async fn settle(self, status: CallStatus, error: Option<&'static str>) -> CallSummary {
         let outcome = CallOutcome {
             status,
             provider: self.provider,
@@ -190,7 +188,7 @@ impl CallRun {
     }
 
     /// Settles a call whose answer is from the cache. It costs nothing.
-    pub(super) async fn settle_cached(self, provider: &str, model: &str) -> Result<CallSummary, http::Error> {
+    pub(super) async fn settle_cached(self, provider: &str, model: &str) -> CallSummary {
         let outcome = CallOutcome {
             status: CallStatus::Succeeded,
             provider: provider.to_owned(),

@@ -4,7 +4,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::stream;
-use omnistack_core::{clock::Clock, http, identity::Entitlements};
+use omnistack_core::{clock::Clock, identity::Entitlements};
 
 use super::{
     answer::{AiError, GatewayAnswer, GatewayEmbeddings, GatewayEvent, GatewayStream},
@@ -67,7 +67,7 @@ impl Engine {
         let lookup = self.find_cached(&run.plan).await;
         if let Some(found) = lookup.found {
             self.signatures.remember(run.plan.caller.tenant, &found.response).await;
-            let call = run.settle_cached(&found.provider, &found.response.model).await?;
+            let call = run.settle_cached(&found.provider, &found.response.model).await;
             self.write_log(log, id, &found.provider, None, &found.response).await;
             return Ok(GatewayAnswer { response: found.response, call });
         }
@@ -75,7 +75,7 @@ impl Engine {
             Ok(response) => {
                 let (tenant, provider) = (run.plan.caller.tenant, run.provider.clone());
                 let to_store = run.plan.answer_to_store(lookup.embedding);
-                let call = run.succeed().await?;
+                let call = run.succeed().await;
                 self.signatures.remember(tenant, &response).await;
                 self.store_answer(to_store, &provider, &response).await;
                 self.write_log(log, id, &provider, None, &response).await;
@@ -100,7 +100,7 @@ impl Engine {
         let lookup = self.find_cached(&run.plan).await;
         if let Some(found) = lookup.found {
             self.signatures.remember(run.plan.caller.tenant, &found.response).await;
-            let call = run.settle_cached(&found.provider, &found.response.model).await?;
+            let call = run.settle_cached(&found.provider, &found.response.model).await;
             self.write_log(log, id, &found.provider, None, &found.response).await;
             return Ok(replay(&found.response, call));
         }
@@ -140,7 +140,7 @@ impl Engine {
                 };
                 run.spend_on(&self.catalog, &target, &usage);
                 observation.succeeded(&embeddings.model, None, &run.spend.usage, took);
-                let call = run.succeed().await?;
+                let call = run.succeed().await;
                 Ok(GatewayEmbeddings { embeddings, call })
             }
             Err(error) => Err(self.fail(run, error, None, presence).await),
@@ -218,17 +218,10 @@ impl Engine {
         };
         let status = if presence.has_left() { CallStatus::Cancelled } else { CallStatus::Failed };
         let (id, provider, model) = (run.call.id, run.provider.clone(), run.model.clone());
-        report_settlement(run.fail(CallFailure { status, error: name }).await);
+        run.fail(CallFailure { status, error: name }).await;
         self.write_log(log, id, &provider, Some(name), &no_answer(model)).await;
         error
     }
-}
-
-/// Logs that a settlement failed where the caller gets another error.
-pub(super) fn report_settlement(settled: Result<CallSummary, http::Error>) -> Option<CallSummary> {
-    settled
-        .map_err(|error| tracing::error!(target: "omnistack::ai", %error, "the account of a call could not be stored"))
-        .ok()
 }
 
 /// Returns the answer of a call that has none.

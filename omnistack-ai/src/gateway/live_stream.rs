@@ -3,7 +3,6 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use omnistack_core::http;
 
 use super::{
     answer::GatewayEvent,
@@ -11,16 +10,15 @@ use super::{
     call_run::{AnsweredUsage, CallFailure, CallRun},
     content::correct_stop,
     deadline::CallDeadline,
-    engine::{Engine, report_settlement},
+    engine::Engine,
     logging::PendingLog,
     observe::{AttemptObservation, error_name},
     schema,
 };
 use crate::{
     cache::MessageEmbedding,
-    call::CallSummary,
     chat::{ChatEvent, ChatResponse, StopReason, StreamAssembler},
-    error::{LlmError, LlmErrorKind},
+    error::LlmError,
     router::RouteTarget,
 };
 
@@ -122,7 +120,7 @@ impl LiveStream {
         let provider = self.target.provider.name().to_owned();
         let mismatch = schema::problems(run.plan.validator.as_ref(), &response).map(|_| schema::mismatch(&provider));
         let (id, tenant) = (run.call.id, run.plan.caller.tenant);
-        let (settled, to_store) = match &mismatch {
+        let (call, to_store) = match &mismatch {
             None => {
                 let to_store = run.plan.answer_to_store(self.embedding.take());
                 (run.succeed().await, to_store)
@@ -133,11 +131,9 @@ impl LiveStream {
         self.engine.store_answer(to_store, &provider, &response).await;
         let error = mismatch.as_ref().map(|error| error_name(error.kind));
         self.engine.write_log(self.log.take(), id, &provider, error, &response).await;
-        if settled.is_ok() {
-            let end = GatewayEvent::Answer(ChatEvent::End(response.stop));
-            self.ready.push_back(mismatch.map_or(Ok(end), Err));
-        }
-        self.push_settled(settled);
+        let end = GatewayEvent::Answer(ChatEvent::End(response.stop));
+        self.ready.push_back(mismatch.map_or(Ok(end), Err));
+        self.ready.push_back(Ok(GatewayEvent::Settled(Box::new(call))));
     }
 
     /// Settles a call whose answer ended before it was complete: the caller pays for what was produced.
@@ -158,22 +154,10 @@ impl LiveStream {
         self.observation.failed(&error, took);
         self.observation.count_tokens(&run.spend.usage);
         let (id, provider) = (run.call.id, run.provider.clone());
-        let settled = run.fail(CallFailure::interrupted(&error)).await;
+        let call = run.fail(CallFailure::interrupted(&error)).await;
         self.engine.write_log(self.log.take(), id, &provider, Some(error_name(error.kind)), &response).await;
         self.ready.push_back(Err(error));
-        if let Some(call) = report_settlement(settled) {
-            self.ready.push_back(Ok(GatewayEvent::Settled(Box::new(call))));
-        }
-    }
-
-    fn push_settled(&mut self, settled: Result<CallSummary, http::Error>) {
-        self.ready.push_back(match report_settlement(settled) {
-            Some(call) => Ok(GatewayEvent::Settled(Box::new(call))),
-            None => {
-                let message = "the account of the call could not be stored; try again";
-                Err(LlmError::new(LlmErrorKind::Failed, "gateway", message))
-            }
-        });
+        self.ready.push_back(Ok(GatewayEvent::Settled(Box::new(call))));
     }
 
     fn took(&self) -> Duration {

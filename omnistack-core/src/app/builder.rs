@@ -375,6 +375,7 @@ impl AppBuilder {
             openapi,
             routes,
             migrations: registry.migrations,
+            tables_in_schemas: registry.tables_in_schemas,
             unprotected: registry.unprotected,
             services: wired.services,
             runner,

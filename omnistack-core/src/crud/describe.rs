@@ -11,7 +11,7 @@ use utoipa::{
     },
 };
 
-use super::{ColumnType, ListPage, Resource, Verb, list::MAX_FILTER_VALUES, resource::columns};
+use super::{ColumnType, ListPage, Resource, Verb, list::MAX_FILTER_VALUES, resource::columns, search::short_name};
 use crate::{
     http::{MAX_COUNTED_ROWS, MAX_PAGE_SIZE, PageRequest},
     schema::{ByName, ComposeSchema as _},
@@ -20,7 +20,7 @@ use crate::{
 /// Returns the description of the route of an operation.
 pub(super) fn paths<R: Resource>(verb: Verb) -> Paths {
     let operation = match verb {
-        Verb::List => operation(&format!("list_{}", R::TABLE), &format!("Lists {}.", R::TABLE))
+        Verb::List => operation(&format!("list_{}", short_name(R::TABLE)), &format!("Lists {}.", short_name(R::TABLE)))
             .parameters(Some(list_parameters::<R>()))
             .response("200", json("A page of the list.", Ref::from_schema_name(page_name::<R>()).into()))
             .response("422", error("A parameter is unknown or of the wrong form.")),

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use sqlx::AssertSqlSafe;
 
-use super::{Search, search::alias};
+use super::{Search, search::short_name};
 use crate::{
     db::{self, Arguments, Dialect, Record, Tx},
     http::{Error, MAX_COUNTED_ROWS, NumberedPage},
@@ -152,7 +152,7 @@ impl<'a> SqlList<'a> {
         let (mut from, mut conditions) = ((*table).to_owned(), (self.conditions)(args)?);
         if let RowSource::First(probed) = source {
             // A planner that expects few matches would sort the whole list before it looks at the first rows.
-            let (filter, alias) = (filter(&conditions), alias(table));
+            let (filter, alias) = (filter(&conditions), short_name(table));
             from = format!("(select * from {table}{filter} order by {order} limit {probed}) as {alias}");
             conditions.clear();
         }

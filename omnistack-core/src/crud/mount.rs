@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Crud, Resource, ResourceHooks, Verb, routes};
+use super::{Crud, Resource, ResourceHooks, Verb, routes, search::short_name};
 use crate::{
     BoxError,
     identity::TenantId,
@@ -42,16 +42,17 @@ impl<R: Resource> ResourceMount<R> {
     }
 
     /// Limits the rows of a tenant as [`Crud::limited_by_plan`] does, and declares them as a
-    /// [limited resource](Registry::limited_resource). The limit has the name of the [table](Resource::TABLE).
+    /// [limited resource](Registry::limited_resource). The limit has the name of the [table](Resource::TABLE), without a
+    /// schema.
     pub fn limited_by_plan(mut self) -> Self {
         self.is_limited = true;
-        self.complete(|crud, ctx| Ok(crud.limited_by_plan(ctx.get()?, R::TABLE)))
+        self.complete(|crud, ctx| Ok(crud.limited_by_plan(ctx.get()?, short_name(R::TABLE))))
     }
 
     /// Publishes each change of a row as [`Crud::publish_changes`] does. The topic has the name of the
-    /// [table](Resource::TABLE).
+    /// [table](Resource::TABLE), without a schema.
     pub fn publish_changes(self) -> Self {
-        self.complete(|crud, ctx| Ok(crud.publish_changes(ctx.get()?, R::TABLE)))
+        self.complete(|crud, ctx| Ok(crud.publish_changes(ctx.get()?, short_name(R::TABLE))))
     }
 
     /// Shows connected clients each change of a row, as [`Crud::publish_to_realtime`] does.
@@ -100,7 +101,7 @@ impl Registry {
                 .report_problem(what, "mount its routes again by `registry.routes`, with the state `|ctx| ctx.get()`");
         }
         if is_limited {
-            self.limited_resource(R::TABLE, |ctx| {
+            self.limited_resource(short_name(R::TABLE), |ctx| {
                 let rows = ctx.get::<Crud<R>>()?;
                 Ok(move |tenant: TenantId| {
                     let rows = rows.clone();

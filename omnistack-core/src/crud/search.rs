@@ -66,7 +66,7 @@ impl<'a> Search<'a> {
         conditions: &mut Vec<String>,
         args: &mut Arguments,
     ) {
-        let (table, alias) = (self.table, alias(self.table));
+        let (table, alias) = (self.table, short_name(self.table));
         match dialect {
             Dialect::Postgres => {
                 let (text, tenant) = (args.push(self.text.to_owned()), args.push(self.tenant.map(|id| id.to_string())));
@@ -102,8 +102,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Returns the name by which the columns of a table are qualified: the table's name without its schema, which an alias
-/// can't have.
-pub(super) fn alias(table: &str) -> &str {
+/// Returns a table's name without its schema. An alias can't have one.
+pub(super) fn short_name(table: &str) -> &str {
     table.rsplit_once('.').map_or(table, |(_, name)| name)
 }

@@ -31,8 +31,13 @@ impl UnprotectedTable {
 
 /// Returns the tables with a column `tenant_id` that row-level security does not protect, except the `exempt` ones, in
 /// the order of their names. With `DATABASE_SCHEMA`, only tables in it count: those in `public` are of other programs.
+/// Tables of other schemas count if they are `declared` with their schema.
 /// Returns none on SQLite, and with tenant databases, where the separate databases isolate tenants.
-pub(crate) async fn unprotected_tables(db: &Db, exempt: &[&str]) -> Result<Vec<UnprotectedTable>, Error> {
+pub(crate) async fn unprotected_tables(
+    db: &Db,
+    declared: &[&str],
+    exempt: &[&str],
+) -> Result<Vec<UnprotectedTable>, Error> {
     if db.dialect() != Dialect::Postgres || db.tenant_databases().is_some() {
         return Ok(Vec::new());
     }
@@ -41,14 +46,16 @@ pub(crate) async fn unprotected_tables(db: &Db, exempt: &[&str]) -> Result<Vec<U
          from pg_class it
          join pg_attribute col on col.attrelid = it.oid and col.attname = 'tenant_id' and not col.attisdropped
          where it.relkind in ('r', 'p') and not it.relispartition
-           and it.relnamespace <> 'pg_catalog'::regnamespace and pg_table_is_visible(it.oid)
-           and (cast($1 as text) is null or it.relnamespace = to_regnamespace(quote_ident($1)))
+           and (it.relnamespace <> 'pg_catalog'::regnamespace and pg_table_is_visible(it.oid)
+                   and (cast($1 as text) is null or it.relnamespace = to_regnamespace(quote_ident($1)))
+               or it.oid in (select to_regclass(name) from string_to_table($2, ',') as name))
            and not (it.relrowsecurity and it.relforcerowsecurity
                and exists (select from pg_policy where polrelid = it.oid))
          order by 1";
     let rows: Vec<(String, String, bool, bool, bool)> =
-        db.query(sql).bind(db.schema().map(str::to_owned)).fetch_all().await?;
-    let rows = rows.into_iter().filter(|(_, short, ..)| !exempt.contains(&short.as_str()));
+        db.query(sql).bind(db.schema().map(str::to_owned)).bind(declared.join(",")).fetch_all().await?;
+    let rows =
+        rows.into_iter().filter(|(name, short, ..)| ![name, short].iter().any(|name| exempt.contains(&name.as_str())));
     let tables = rows.map(|(name, _, is_enabled, is_forced, has_policy)| {
         UnprotectedTable::new(name, is_enabled, is_forced, has_policy)
     });

@@ -137,6 +137,8 @@ pub struct Registry {
     pub(crate) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(crate) migrations: Vec<(&'static str, Migrations)>,
     tables: Vec<DeclaredTable>,
+    /// The tables of tenants that are declared with their schema.
+    pub(crate) tables_in_schemas: Vec<&'static str>,
     /// Tables with a column `tenant_id` that row-level security need not protect.
     pub(crate) unprotected: Vec<&'static str>,
     pub(crate) checks:
@@ -180,6 +182,7 @@ impl Registry {
             layers: Vec::new(),
             migrations: Vec::new(),
             tables: Vec::new(),
+            tables_in_schemas: Vec::new(),
             unprotected: Vec::new(),
             checks: Vec::new(),
             contributors: Vec::new(),

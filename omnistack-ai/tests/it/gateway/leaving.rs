@@ -39,6 +39,28 @@ async fn a_call_whose_caller_has_left_is_completed_to_learn_its_usage() {
 }
 
 #[tokio::test]
+async fn an_answer_is_given_although_its_end_can_not_be_stored_yet() {
+    let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let response = Box::new(reply_of(vec![Part::text("hi")], StopKind::Stop));
+    let first = TestLlm::new("fake", [Step::ReplyAfter(arrived.clone(), go.clone(), response)]);
+    let app = start(TestDatabase::sqlite(), (&first, &TestLlm::new("second", [])), |app, ai| (app, ai)).await;
+    let gateway = gateway(&app);
+    let during = async {
+        arrived.notified().await;
+        app.db().query("alter table omni_ai_calls rename to moved").execute().await.unwrap();
+        go.notify_one();
+    };
+    let (answer, ()) = tokio::join!(gateway.complete(tenant(), ask("hello"), options()), during);
+    let answer = answer.unwrap();
+    assert_eq!((answer.response.text().as_str(), answer.call.usage.output), ("hi", 5));
+    app.db().query("alter table moved rename to omni_ai_calls").execute().await.unwrap();
+    assert_eq!(ledger(&app).await, ["open"]);
+    settle_dropped(&app).await;
+    assert_eq!(ledger(&app).await, ["succeeded"]);
+    assert_eq!(amounts(&app).await, [(10, 5, Some(10 * 100_000 + 5 * 500_000))]);
+}
+
+#[tokio::test]
 async fn without_drains_a_call_ends_with_its_caller() {
     let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let response = Box::new(reply_of(vec![Part::text("hi")], StopKind::Stop));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{
-    AssertSqlSafe, Executor as _,
+    AssertSqlSafe, Connection as _, Executor as _,
     migrate::{Migrate as _, MigrateError, Migration as Script},
     pool::PoolConnection,
     postgres::{PgConnection, Postgres},
@@ -34,11 +34,7 @@ impl Session {
         let mut connection = database.acquire_without_limit().await?;
         connection.close_on_drop();
         let lock_timeout = database.migration_lock_timeout();
-        // Statements of a migration see and change the rows of all tenants.
-        let settings = format!(
-            "set statement_timeout = 0; set lock_timeout = {}; set omnistack.tenant = '*'",
-            lock_timeout.as_millis()
-        );
+        let settings = format!("set statement_timeout = 0; set lock_timeout = {}", lock_timeout.as_millis());
         sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await?;
         // If this process is killed, the server notices within a second, ends what runs and releases the lock. Servers on
         // some operating systems can't, and refuse the setting.
@@ -101,7 +97,7 @@ impl Session {
             return self.apply_outside_transaction(table, script).await;
         }
         for attempt in 1_u32.. {
-            let applied = self.connection.apply(table, script).await;
+            let applied = self.apply_in_transaction(table, script).await;
             match applied {
                 Err(MigrateError::ExecuteMigration(error, _))
                     if attempt < ATTEMPTS_FOR_LOCKS && is_lock_timeout(&error) =>
@@ -110,16 +106,25 @@ impl Session {
                         "a table is locked by other transactions; lets them go first and tries again");
                     tokio::time::sleep(self.lock_timeout).await;
                 }
-                applied => return applied.map(drop),
+                applied => return applied,
             }
         }
+        Ok(())
+    }
+
+    /// Runs a migration in a transaction that sees and changes the rows of all tenants.
+    async fn apply_in_transaction(&mut self, table: &str, script: &Script) -> Result<(), MigrateError> {
+        let mut tx = self.connection.begin().await?;
+        tx.execute("set local omnistack.tenant = '*'").await?;
+        tx.apply(table, script).await?;
+        tx.commit().await?;
         Ok(())
     }
 
     /// Runs a migration statement by statement. A run that was interrupted is repeated from its first statement.
     async fn apply_outside_transaction(&mut self, table: &str, script: &Script) -> Result<(), MigrateError> {
         // An index is built for as long as it takes, and waits for transactions that are older.
-        self.connection.execute("set lock_timeout = 0").await?;
+        self.connection.execute("set lock_timeout = 0; set omnistack.tenant = '*'").await?;
         let failed = |error| MigrateError::ExecuteMigration(error, script.version);
         for statement in statements(script.sql.as_str()) {
             if let Some((index, on)) = index_built_concurrently(&statement)
@@ -130,7 +135,8 @@ impl Session {
             self.connection.execute(AssertSqlSafe(statement.text.to_owned())).await.map_err(failed)?;
         }
         self.connection.skip(table, script).await?;
-        let restore = AssertSqlSafe(format!("set lock_timeout = {}", self.lock_timeout.as_millis()));
+        let restore =
+            AssertSqlSafe(format!("set lock_timeout = {}; reset omnistack.tenant", self.lock_timeout.as_millis()));
         self.connection.execute(restore).await?;
         Ok(())
     }

@@ -5,6 +5,8 @@
 pub(super) struct Statement<'a> {
     /// The text, without its semicolon and the comments before it.
     pub(super) text: &'a str,
+    /// The position of the text in the script, in bytes.
+    pub(super) at: usize,
     pub(super) tokens: Vec<SqlToken<'a>>,
 }
 
@@ -44,7 +46,7 @@ pub(super) fn statements(sql: &str) -> Vec<Statement<'_>> {
     while let Some((at, token)) = lexer.read() {
         if token.is_symbol(';') && depth == 0 {
             if !tokens.is_empty() {
-                all.push(Statement { text: &sql[start..end], tokens: std::mem::take(&mut tokens) });
+                all.push(Statement { text: &sql[start..end], at: start, tokens: std::mem::take(&mut tokens) });
             }
             continue;
         }
@@ -62,7 +64,7 @@ pub(super) fn statements(sql: &str) -> Vec<Statement<'_>> {
         tokens.push(token);
     }
     if !tokens.is_empty() {
-        all.push(Statement { text: &sql[start..end], tokens });
+        all.push(Statement { text: &sql[start..end], at: start, tokens });
     }
     all
 }

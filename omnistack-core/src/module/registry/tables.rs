@@ -74,6 +74,9 @@ impl Registry {
 
     /// Takes the tables that modules have declared.
     pub(crate) fn take_tables(&mut self) -> Vec<DeclaredTable> {
-        std::mem::take(&mut self.tables)
+        let tables = std::mem::take(&mut self.tables);
+        let in_schemas = tables.iter().filter(|table| table.has_tenant && table.name.contains('.'));
+        self.tables_in_schemas.extend(in_schemas.map(|table| table.name));
+        tables
     }
 }

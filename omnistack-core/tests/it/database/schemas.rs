@@ -3,7 +3,7 @@
 use garde::Validate;
 use omnistack_core::{
     clock::Timestamp,
-    crud::{self, Column, Crud, Resource, RowValues},
+    crud::{self, Column, Resource, RowValues},
     db::{Migration, Sql},
     id::Id,
     module::{Module, Mount, Registry},
@@ -24,11 +24,9 @@ impl Module for Umbrellas {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(&[Migration { name: "0001_umbrellas", postgres: POSTGRES, sqlite: SQLITE }]).routes(
-            Mount::app("/umbrellas"),
-            crud::routes::<Umbrella>(),
-            Crud::from_ctx,
-        );
+        registry
+            .migrations(&[Migration { name: "0001_umbrellas", postgres: POSTGRES, sqlite: SQLITE }])
+            .resource(Mount::app("/umbrellas"), crud::resource::<Umbrella>().limited_by_plan().publish_changes());
     }
 }
 
@@ -145,6 +143,14 @@ on_each_database! {
                 assert_eq!((&page["total"], &page["total_is_estimate"]), (&json!(1), &json!(false)), "{query}");
             }
             assert!(names(&caller, "q=ida&found=false").await.is_empty());
+        }
+
+        if let Some(pool) = app.db().postgres() {
+            assert!(app.app().unprotected_tables().await.unwrap().is_empty());
+            sqlx::query("alter table main.umbrellas no force row level security").execute(pool).await.unwrap();
+            let found = app.app().unprotected_tables().await.unwrap();
+            assert_eq!(found.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(), ["main.umbrellas"]);
+            sqlx::query("alter table main.umbrellas force row level security").execute(pool).await.unwrap();
         }
 
         caller.delete(&one).await.expect(204);
