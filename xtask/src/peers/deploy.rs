@@ -1,6 +1,6 @@
 //! hadolint, check-jsonschema, kubernetes-validate, zizmor and systemd: the files in `deploy` and the workflows of the
-//! template. No image is built and no container runs, because the machine has no container engine. The commands in the
-//! book's chapters about production run as printed, if the machine has the programs for them.
+//! template. No image is built and no container runs, because the machine has no container engine. The session of the README
+//! and the commands in the book's chapters about production run as printed, if the machine has the programs for them.
 
 use std::{fs, path::Path, process::Command};
 
@@ -65,6 +65,7 @@ pub(super) fn run(setting: &PeerContext, report: &mut Report) -> Result {
         python.env("PYTHONDONTWRITEBYTECODE", "1");
         python
     };
+    report.step("the session of the README, as printed", || command::run(&mut script("readme.py")))?;
     report.step("Fly.io, Railway, Render, and the commands in the book", || command::run(&mut script("deploy.py")))?;
     let locust = report.step_with_note("install Locust", || {
         load::install_locust().map(|program| (program.clone(), program.display().to_string()))
