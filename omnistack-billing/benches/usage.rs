@@ -1,5 +1,5 @@
 //! Measures the ledger of usage, its summary, entitlements and quotas: `cargo xtask bench usage`. With `BENCH_LARGE=1`,
-//! it also measures the ledger among ten million events, which takes long.
+//! it also measures the ledger among ten and a hundred million events, which takes most of an hour.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 

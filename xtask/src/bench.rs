@@ -56,7 +56,7 @@ impl Benchmark {
     pub(crate) const FLAGS: Self = Self { benches: &["flags"], ..Self::DEFAULT };
     /// Observing a request, beside other crates for the same.
     pub(crate) const OBSERVABILITY: Self = Self { benches: &["requests"], ..Self::DEFAULT };
-    /// Recording usage, summaries of it, entitlements and quotas. `BENCH_LARGE=1` adds runs among ten million events.
+    /// Recording usage, summaries of it, entitlements and quotas. `BENCH_LARGE=1` adds runs among ten and a hundred million events.
     pub(crate) const USAGE: Self = Self { benches: &["usage"], servers: true, ..Self::DEFAULT };
     /// Our time in a payment. `BENCH_LARGE=1` adds 10,000 requests a minute for ten minutes.
     pub(crate) const PAYMENTS: Self = Self { benches: &["payments"], servers: true, ..Self::DEFAULT };

@@ -179,7 +179,7 @@ fn cli() -> Command {
                     Arg::new("which")
                         .required(true)
                         .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "observability", "webhooks", "usage", "payments", "invoices", "realtime", "ai", "all"])
-                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten million events), our time in a payment (BENCH_LARGE=1 adds 10,000 requests a minute for ten minutes), finalising invoices, connections of clients, what the AI gateway adds to a call and searches by vectors, or all"),
+                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, observing requests, webhooks, usage with its quotas (BENCH_LARGE=1 adds runs among ten and a hundred million events), our time in a payment (BENCH_LARGE=1 adds 10,000 requests a minute for ten minutes), finalising invoices, connections of clients, what the AI gateway adds to a call and searches by vectors, or all"),
                 ),
         )
         .subcommand(
