@@ -109,8 +109,9 @@ pub struct App {
     routes: Arc<[RouteInfo]>,
     migrations: Vec<(&'static str, Migrations)>,
     /// Tables that row-level security need not protect.
-    tables_in_schemas: Vec<&'static str>,
     unprotected: Vec<&'static str>,
+    /// The tables of tenants that are declared with their schema.
+    tables_in_schemas: Vec<&'static str>,
     services: Vec<BackgroundService>,
     runner: Runner,
     jobs_in_serve: bool,

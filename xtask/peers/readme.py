@@ -10,6 +10,7 @@ import os
 import queue
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -30,7 +31,7 @@ MASKS = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
     (r"msg_[0-9a-f]{32}", "MESSAGE"),
-    (r"[A-Za-z0-9_+/=-]{40,}", "TOKEN"),
+    (r"[A-Za-z0-9_+=-]{40,}", "TOKEN"),
     (r"\d+\.\d+(ms|µs)", "DURATION"),
     # Each installation checks services at another time.
     (r"\b\d+ \d-59/5", "SOMETIME"),
@@ -48,6 +49,7 @@ def main() -> None:
             written, ran, wrong = run_blocks(session, text)
         finally:
             session.end()
+    assert ran, "the README has no session"
     if os.environ.get("WRITE") == "1":
         readme.write_text(written)
     elif wrong:
@@ -65,7 +67,7 @@ class Session:
         (folder / "xtask").symlink_to(root / "xtask")
         # `cargo run … -- ARGUMENTS` runs the app that is built already.
         cargo = folder / "bin/cargo"
-        cargo.write_text(f'#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec {shlex.quote(str(app))} "$@"\n')
+        cargo.write_text(f'#!/bin/sh\nwhile [ $# -gt 0 ] && [ "$1" != -- ]; do shift; done\nshift\nexec {shlex.quote(str(app))} "$@"\n')
         cargo.chmod(0o755)
         self.app = app
         kept = {name: os.environ[name] for name in ["LANG", "PIP_INDEX_URL", "PIP_CONFIG_FILE"] if name in os.environ}
@@ -78,7 +80,7 @@ class Session:
         }
         self.shell = subprocess.Popen(
             ["bash"], cwd=folder, env=self.env, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )
         self.lines = queue.Queue()
         threading.Thread(target=lambda: [self.lines.put(line) for line in self.shell.stdout], daemon=True).start()
@@ -120,13 +122,15 @@ class Session:
                 has_ended, until = True, time.monotonic() + PATIENCE
             elif line.strip():
                 found.append(line.rstrip("\n"))
+        assert has_ended, f"`{command}` does not end"
         output = "\n".join(found)
         for port, own in self.ports.items():
-            output = output.replace(own, port)
+            output = output.replace(f":{own}", f":{port}")
         return output
 
     def end(self) -> None:
-        self.shell.stdin.close()
+        os.killpg(self.shell.pid, signal.SIGKILL)
+        self.shell.wait(timeout=DEADLINE)
         self.stop_app()
 
 
@@ -179,9 +183,11 @@ def printed_by(session: Session, command: str, printed: str) -> str:
     while True:
         output = session.run(command, lines)
         variable = re.match(r"(\w+)=\$\(", command)
-        is_done = fits(command, printed, output) and not (variable and session.run(f"echo ${{#{variable[1]}}}", 1) == "0")
+        is_empty = variable and session.run(f"echo ${{#{variable[1]}}}", 1) == "0"
         reads = not re.search(r" -d | -X |&$|webhooks send", command)
-        if is_done or not reads or time.monotonic() > until:
+        is_over = not reads or time.monotonic() > until
+        assert not (is_empty and is_over), f"`{command}` leaves {variable[1]} empty"
+        if is_over or (fits(command, printed, output) and not is_empty):
             return output
         time.sleep(0.5)
 

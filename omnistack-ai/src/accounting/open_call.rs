@@ -126,8 +126,8 @@ impl OpenCall {
     }
 
     /// Settles in a task of its own, which goes on if the caller leaves. If the end can't be stored, it is tried again in
-    /// the background: the answer is given all the same, because the provider bills it, and another call would be
-    /// billed too. Until then the reservation holds.
+    /// the background, and the answer is given all the same: the provider bills it, and would bill another call too.
+    /// Until then the reservation holds. An end that the database refuses expires, which counts its input.
     pub(crate) async fn settle_in_task(mut self, outcome: CallOutcome) -> CallSummary {
         let settlement = self.settlement(outcome.at_end());
         let summary = settlement.summary();

@@ -89,7 +89,8 @@ impl Accounting {
     }
 
     /// Stores the end of a call in a task of its own, which goes on if the caller leaves, and for which
-    /// [`stop`](Self::stop) waits. An end that can't be stored is tried again in the background.
+    /// [`stop`](Self::stop) waits. An end that can't be stored is tried again in the background; one that the database
+    /// refuses expires, which counts its input.
     pub(super) async fn settle_in_task(&self, settlement: CallSettlement) {
         let (accounting, id) = (self.clone(), settlement.id);
         let task = trace::propagate(async move { accounting.settle(settlement).await }).in_current_span();
@@ -103,9 +104,11 @@ impl Accounting {
     pub(super) async fn run(&self, shutdown: ShutdownToken) -> Result<(), BoxError> {
         let mut is_failing = false;
         loop {
-            // A settlement that has begun is in the queue of the ledger.
-            let Some(settled) = shutdown.run_until_cancelled(self.settle_dropped()).await else { return Ok(()) };
-            match settled {
+            // In a task of its own, for which `stop` waits.
+            let accounting = self.clone();
+            let settling = self.settling().spawn(async move { accounting.settle_dropped().await });
+            let Some(settled) = shutdown.run_until_cancelled(settling).await else { return Ok(()) };
+            match settled.unwrap_or_else(|error| Err(Error::internal(error))) {
                 Ok(()) => is_failing = false,
                 Err(error) => {
                     if !is_failing {

@@ -42,9 +42,6 @@ create function omnistack_search(searched regclass, variadic columns name[]) ret
 declare
     place text := (select format('%I.%I', nspname, relname || '_search') from pg_class
         join pg_namespace on pg_namespace.oid = relnamespace where pg_class.oid = searched);
-    short_name text := (select relname || '_search' from pg_class where oid = searched);
-    new_place text := (select format('%I.%I', nspname, relname || '_search_new') from pg_class
-        join pg_namespace on pg_namespace.oid = relnamespace where pg_class.oid = searched);
     keeper text := (select format('%I.%I', nspname, relname || '_search_keep') from pg_class
         join pg_namespace on pg_namespace.oid = relnamespace where pg_class.oid = searched);
     visible text := coalesce(current_setting('omnistack.tenant', true), '');
@@ -53,21 +50,20 @@ declare
     words text := (select format('concat_ws(chr(10), %s)', string_agg(format('it.%I', name), ', ')) from unnest(columns) as name);
     changed text := (select string_agg(format('%I', name), ', ') from unnest(columns) as name);
 begin
-    -- Writes wait until the trigger keeps the index, so that no row is missed. Searches read an earlier index meanwhile.
+    -- Writes wait until the trigger keeps the index, so that no row is missed. Searches see an earlier index meanwhile.
     execute format('lock table %s in share row exclusive mode', searched);
-    execute format('create table %s (id uuid primary key, grams integer[] not null)', new_place);
-    -- Without a list of pending entries: a search would read all of it.
-    execute format('create index on %s using gin (grams) with (fastupdate = off)', new_place);
+    if exists (select from pg_attribute where attrelid = to_regclass(place) and attname = 'grams') then
+        execute format('delete from %s', place);
+    else
+        execute format('create table %s (id uuid primary key, grams integer[] not null)', place);
+        -- Without a list of pending entries: a search would read all of it.
+        execute format('create index on %s using gin (grams) with (fastupdate = off)', place);
+    end if;
     -- A protected table shows the rows of all tenants only if the transaction says so. Only a superuser could state this
     -- setting at the function.
     perform set_config('omnistack.tenant', '*', true);
-    execute format('insert into %s select it.id, omnistack_grams(%s, %s) from %s as it', new_place, words, owner, searched);
+    execute format('insert into %s select it.id, omnistack_grams(%s, %s) from %s as it', place, words, owner, searched);
     perform set_config('omnistack.tenant', visible, true);
-    -- Only a table that is such an index is replaced.
-    if exists (select from pg_attribute where attrelid = to_regclass(place) and attname = 'grams') then
-        execute format('drop table %s', place);
-    end if;
-    execute format('alter table %s rename to %I', new_place, short_name);
     execute format($trigger$
         create or replace function %5$s() returns trigger language plpgsql as $keep$
         declare

@@ -41,7 +41,9 @@ pub(crate) async fn unprotected_tables(
     if db.dialect() != Dialect::Postgres || db.tenant_databases().is_some() {
         return Ok(Vec::new());
     }
-    let sql = "select it.oid::regclass::text, it.relname::text, it.relrowsecurity, it.relforcerowsecurity,
+    let sql = "select it.oid::regclass::text,
+             case when pg_table_is_visible(it.oid) then it.relname::text else '' end,
+             it.relnamespace::regnamespace::text || '.' || it.relname, it.relrowsecurity, it.relforcerowsecurity,
              exists (select from pg_policy where polrelid = it.oid) as has_policy
          from pg_class it
          join pg_attribute col on col.attrelid = it.oid and col.attname = 'tenant_id' and not col.attisdropped
@@ -52,11 +54,12 @@ pub(crate) async fn unprotected_tables(
            and not (it.relrowsecurity and it.relforcerowsecurity
                and exists (select from pg_policy where polrelid = it.oid))
          order by 1";
-    let rows: Vec<(String, String, bool, bool, bool)> =
+    let rows: Vec<(String, String, String, bool, bool, bool)> =
         db.query(sql).bind(db.schema().map(str::to_owned)).bind(declared.join(",")).fetch_all().await?;
-    let rows =
-        rows.into_iter().filter(|(name, short, ..)| ![name, short].iter().any(|name| exempt.contains(&name.as_str())));
-    let tables = rows.map(|(name, _, is_enabled, is_forced, has_policy)| {
+    let rows = rows
+        .into_iter()
+        .filter(|(_, short, long, ..)| !exempt.contains(&short.as_str()) && !exempt.contains(&long.as_str()));
+    let tables = rows.map(|(name, _, _, is_enabled, is_forced, has_policy)| {
         UnprotectedTable::new(name, is_enabled, is_forced, has_policy)
     });
     Ok(tables.collect())

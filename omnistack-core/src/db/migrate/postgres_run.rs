@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _,
+    AssertSqlSafe, Executor as _,
     migrate::{Migrate as _, MigrateError, Migration as Script},
     pool::PoolConnection,
     postgres::{PgConnection, Postgres},
@@ -97,7 +97,9 @@ impl Session {
             return self.apply_outside_transaction(table, script).await;
         }
         for attempt in 1_u32.. {
-            let applied = self.apply_in_transaction(table, script).await;
+            // Statements see and change the rows of all tenants. After an error, the connection is closed, or this runs again.
+            self.connection.execute("set omnistack.tenant = '*'").await?;
+            let applied = self.connection.apply(table, script).await;
             match applied {
                 Err(MigrateError::ExecuteMigration(error, _))
                     if attempt < ATTEMPTS_FOR_LOCKS && is_lock_timeout(&error) =>
@@ -106,18 +108,13 @@ impl Session {
                         "a table is locked by other transactions; lets them go first and tries again");
                     tokio::time::sleep(self.lock_timeout).await;
                 }
-                applied => return applied,
+                applied => {
+                    applied?;
+                    self.connection.execute("reset omnistack.tenant").await?;
+                    return Ok(());
+                }
             }
         }
-        Ok(())
-    }
-
-    /// Runs a migration in a transaction that sees and changes the rows of all tenants.
-    async fn apply_in_transaction(&mut self, table: &str, script: &Script) -> Result<(), MigrateError> {
-        let mut tx = self.connection.begin().await?;
-        tx.execute("set local omnistack.tenant = '*'").await?;
-        tx.apply(table, script).await?;
-        tx.commit().await?;
         Ok(())
     }
 
