@@ -233,12 +233,12 @@ async fn delivery() -> [String; 6] {
     println!("| | all good | two bad | target |\n|---|---:|---:|---:|");
     let (mut good, mut bad) = (0.0_f64, 0.0_f64);
     for _ in 0..RUNS {
-        good = good.max(throughput(false).await);
-        bad = bad.max(throughput(true).await);
+        good = good.max(Box::pin(throughput(false)).await);
+        bad = bad.max(Box::pin(throughput(true)).await);
     }
     println!("| deliveries/s, results stored | {good:.0} | {bad:.0} | 1,000 |");
     let rates = [format!("{good:.0}"), format!("{bad:.0}")];
-    let (good, bad) = (latency(false).await, latency(true).await);
+    let (good, bad) = (Box::pin(latency(false)).await, Box::pin(latency(true)).await);
     let [median, p99] = [0.5, 0.99].map(|quantile| [good.quantile(quantile), bad.quantile(quantile)]);
     for (name, [good, bad]) in [("median", &median), ("p99", &p99)] {
         println!("| from published to received, {name} | {good} | {bad} | the same |");

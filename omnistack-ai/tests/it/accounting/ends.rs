@@ -112,10 +112,10 @@ on_each_database! {
         let usage = RecordedUsage::default();
         let app = start(database, unlimited(), &usage).await;
         let account = Account::new(&app);
-        // Each future is polled once, and dropped.
-        assert!(account.open(10, 100, 5).now_or_never().is_none());
+        // Each future is polled once, and dropped, most often before the ledger has answered.
+        drop(account.open(10, 100, 5).now_or_never());
         let call = account.open(10, 100, 5).await.unwrap();
-        assert!(call.settle(answered(3, 4, 5)).now_or_never().is_none());
+        drop(call.settle(answered(3, 4, 5)).now_or_never());
         let call = account.open(10, 100, 5).await.unwrap();
         // Never polled.
         drop(call.settle(answered(3, 4, 5)));
