@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use omnistack_ai::{Part, StopKind};
+use omnistack_ai::{AiGateway, Part, StopKind};
 use omnistack_testkit::TestDatabase;
 use tokio::sync::Notify;
 
@@ -13,6 +13,15 @@ use super::{
     amounts, ask, gateway, ledger, options, settle_dropped, start, tenant,
     test_llm::{Step, TestLlm, reply_of},
 };
+
+/// Begins a call, and drops it when the provider is asked.
+async fn leave(gateway: &AiGateway, arrived: &Notify) {
+    let mut call = gateway.complete(tenant(), ask("hello"), options()).boxed();
+    tokio::select! {
+        _ = &mut call => panic!("the provider has not answered"),
+        () = arrived.notified() => {}
+    }
+}
 
 #[tokio::test]
 async fn a_call_whose_caller_has_left_is_completed_to_learn_its_usage() {
@@ -22,13 +31,7 @@ async fn a_call_whose_caller_has_left_is_completed_to_learn_its_usage() {
     let second = TestLlm::new("second", []);
     let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app, ai)).await;
     let gateway = gateway(&app);
-    {
-        let mut call = gateway.complete(tenant(), ask("hello"), options()).boxed();
-        tokio::select! {
-            _ = &mut call => panic!("the provider has not answered"),
-            () = arrived.notified() => {}
-        }
-    }
+    leave(&gateway, &arrived).await;
     assert_eq!(ledger(&app).await, ["open"]);
     go.notify_one();
     // The end of the process waits for the answer and for its settlement.
@@ -68,13 +71,7 @@ async fn without_drains_a_call_ends_with_its_caller() {
     let second = TestLlm::new("second", []);
     let app = start(TestDatabase::sqlite(), (&first, &second), |app, ai| (app.set("AI_MAX_DRAINS", "0"), ai)).await;
     let gateway = gateway(&app);
-    {
-        let mut call = gateway.complete(tenant(), ask("hello"), options()).boxed();
-        tokio::select! {
-            _ = &mut call => panic!("the provider has not answered"),
-            () = arrived.notified() => {}
-        }
-    }
+    leave(&gateway, &arrived).await;
     go.notify_one();
     for _ in 0..10_000 {
         settle_dropped(&app).await;
